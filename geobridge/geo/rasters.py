@@ -1,0 +1,643 @@
+"""Square windows of true ground metres out of any georeferenced raster, read piece by piece.
+
+A raster's own grid may be in degrees, in the stretched metres of web maps, or turned against
+north. Here it is measured where each window lies: one pixel's step to the right and one step
+down are expressed in metres east and north on the ellipsoid, and the window is as many pixels
+wide and high as that takes.
+
+Where the raster's axes point within 5 degrees of east and south (all common cases), a window is
+a plain rectangle of pixels and its footprint the ground under it. Where they do not (turned or
+mirrored rasters, polar grids), a window is a square with north up, sampled out of the pixels
+around it.
+"""
+
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import shapely
+from affine import Affine
+from PIL import Image
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.windows import Window
+from shapely.geometry import Polygon
+
+from geobridge.errors import RasterError
+from geobridge.geo.distance import WGS84, LocalFrame, unwrap_lon, wrap_lon
+
+Picture = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+# A grid turned by less than this is read as it is: UTM and national grids stay below it.
+MAX_TURN_DEG = 5.0
+
+# Pixels count as square when their sides differ by less than this.
+SQUARE_TOLERANCE = 0.005
+
+MIN_WINDOW_PX = 2.0
+
+# Blocks looked at to find the range of 16-bit values: 8 x 8 of 128 x 128 pixels.
+_SAMPLES_PER_AXIS = 8
+_SAMPLE_PX = 128
+
+# `warnings.catch_warnings` changes the process, so it is entered by one thread at a time.
+_OPENING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class RasterWindow:
+    """A square of ground in a raster.
+
+    Pixel coordinates have (0, 0) at the outer corner of the top-left pixel; a window may reach
+    beyond the raster.
+
+    Attributes:
+        col_off: first column.
+        row_off: first row.
+        width: columns.
+        height: rows.
+        footprint: ground polygon in lon, lat, continuous around its centre.
+        lat: latitude of its centre in degrees.
+        lon: longitude of its centre in degrees, in [-180, 180).
+    """
+
+    col_off: int
+    row_off: int
+    width: int
+    height: int
+    footprint: Polygon
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Centres of the windows of one row of the grid, in pixels."""
+
+    row: float
+    cols: Floats
+
+
+class RasterMap:
+    """A georeferenced raster as a source of ground windows; a context manager.
+
+    Reads only the windows asked for (through overviews where the raster has them), and may be
+    read from several threads at once: each has its own handle.
+
+    Args:
+        path: whatever rasterio opens: a GeoTIFF, COG, VRT or MBTiles file, or a URL.
+
+    Raises:
+        RasterError: it cannot be opened, has no coordinate system or transform, lies where its
+            coordinate system cannot be (swapped axes), or holds neither 8- nor 16-bit grey,
+            palette or colour.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._local = threading.local()
+        self._handles: list[DatasetReader] = []
+        self._lock = threading.Lock()
+        self._range: tuple[Floats, Floats] | None = None
+        dataset = self._dataset()
+        try:
+            self._bands = _readable_bands(dataset, self.path)
+            self._grid = _Grid(dataset, self.path)
+        except RasterError:
+            self.close()
+            raise
+        self.width: int = dataset.width
+        self.height: int = dataset.height
+        self._is_palette = dataset.colorinterp[self._bands[0] - 1] == ColorInterp.palette
+        self._is_16_bit = dataset.dtypes[self._bands[0] - 1] == "uint16"
+        self._has_mask = any(MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums)
+
+    def __enter__(self) -> "RasterMap":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every thread's handle."""
+        with self._lock:
+            for handle in self._handles:
+                handle.close()
+            self._handles.clear()
+            self._local = threading.local()
+
+    @property
+    def gsd_m(self) -> float:
+        """Ground metres per pixel at the raster's centre (geometric mean of both sides)."""
+        steps = self._grid.steps_m(np.array([self.width / 2]), np.array([self.height / 2]))
+        return math.sqrt(abs(float(np.linalg.det(steps[0]))))
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees; east < west when it crosses the antimeridian."""
+        return self._grid.bounds(self.width, self.height)
+
+    def window_count(self, footprint_m: float, stride_m: float) -> int:
+        """How many windows `windows` gives."""
+        return sum(len(row.cols) for row in self._rows(footprint_m, stride_m))
+
+    def windows(self, footprint_m: float, stride_m: float) -> Iterator[RasterWindow]:
+        """Square ground windows from the top left, row by row, always the same ones.
+
+        The last window of a row and the last row end flush with the raster's edge, so no ground
+        is left out as long as the stride is not larger than the footprint. A raster smaller
+        than one footprint gives one window, centred on it and reaching beyond it.
+
+        Args:
+            footprint_m: side of a window on the ground.
+            stride_m: ground distance between the centres of neighbours.
+
+        Raises:
+            RasterError: a footprint is smaller than two pixels, or not positive.
+        """
+        for row in self._rows(footprint_m, stride_m):
+            yield from self._place(row.cols, np.full_like(row.cols, row.row), footprint_m, True)
+
+    def window_at(self, lat: float, lon: float, footprint_m: float) -> RasterWindow:
+        """The window centred (to the pixel) on a position, which may reach beyond the raster."""
+        self._check_footprint(footprint_m)
+        col, row = self._grid.to_pixel(np.array([lon]), np.array([lat]))
+        if not (np.isfinite(col).all() and np.isfinite(row).all()):
+            raise RasterError(
+                f"lat {lat}, lon {lon} lies outside the coordinate system of {self.path}: ask "
+                f"for a position within its bounds {self.bounds}."
+            )
+        return self._place(col, row, footprint_m, False)[0]
+
+    def read(self, window: RasterWindow, size: int | None = None) -> tuple[Picture, float]:
+        """Read the pixels of one window.
+
+        Args:
+            window: from `windows` or `window_at` of this raster.
+            size: side of the returned square in pixels; by default the window's own resolution.
+
+        Returns:
+            The picture, uint8 (size, size, 3), black where there is nothing, and the share of it
+            that has data (0..1), counting nodata, transparency and what lies beyond the raster.
+
+        Raises:
+            RasterError: the pixels cannot be read.
+        """
+        try:
+            if self._grid.is_turned:
+                return self._read_turned(window, size)
+            side = size or max(window.width, window.height)
+            image, valid = self._read_box(window, side, side)
+        except (RasterioError, OSError) as error:
+            raise RasterError(
+                f"the window at lat {window.lat:.6f}, lon {window.lon:.6f} of {self.path} cannot "
+                f"be read ({error}): get an intact copy of the raster."
+            ) from error
+        return image, 1.0 if valid is None else float(valid.mean())
+
+    # The grid of windows
+
+    def _check_footprint(self, footprint_m: float, stride_m: float = 1.0) -> None:
+        if not (footprint_m > 0 and stride_m > 0):
+            raise RasterError(
+                f"windows of {footprint_m} m every {stride_m} m cannot be cut from {self.path}: "
+                f"give a footprint and a stride above 0."
+            )
+        if footprint_m < MIN_WINDOW_PX * self.gsd_m:
+            raise RasterError(
+                f"a footprint of {footprint_m} m is smaller than {MIN_WINDOW_PX:.0f} pixels of "
+                f"{self.path} ({self.gsd_m:.2f} m each): use a larger footprint."
+            )
+
+    def _rows(self, footprint_m: float, stride_m: float) -> list[_Row]:
+        self._check_footprint(footprint_m, stride_m)
+        # North-up squares on a turned grid cover everything when it is laid for the square
+        # that fits into them at any angle.
+        reach_m = footprint_m / math.sqrt(2) if self._grid.is_turned else footprint_m
+        stride_m = min(stride_m, reach_m) if self._grid.is_turned else stride_m
+        rows: list[_Row] = []
+        row = self._first(self.height, reach_m / self._pixel_m(0.0)[1])
+        while True:
+            col_m, row_m = self._pixel_m(row)
+            half_px = reach_m / row_m / 2
+            is_last = row + half_px >= self.height - 0.5
+            if is_last and rows:
+                row = self.height - half_px
+            cols = _centers(self.width, reach_m / col_m, stride_m / col_m)
+            rows.append(_Row(row, cols))
+            if is_last:
+                return rows
+            row += stride_m / row_m
+
+    @staticmethod
+    def _first(length: float, extent: float) -> float:
+        return min(length, extent) / 2
+
+    def _pixel_m(self, row: float) -> tuple[float, float]:
+        """Largest ground size (across, down) of the pixels of one row, in metres.
+
+        The largest, so that windows laid by it leave no gap where pixels are smaller.
+        """
+        cols = np.array([0.0, self.width / 2, self.width])
+        steps = self._grid.steps_m(cols, np.full_like(cols, row))
+        across, down = (
+            np.hypot(steps[:, 0, 0], steps[:, 1, 0]),
+            np.hypot(steps[:, 0, 1], steps[:, 1, 1]),
+        )
+        return float(across.max()), float(down.max())
+
+    def _place(
+        self, cols: Floats, rows: Floats, footprint_m: float, keep_inside: bool
+    ) -> list[RasterWindow]:
+        """Windows around pixel positions (N,), moved inside the raster if asked."""
+        if self._grid.is_turned:
+            return [
+                self._place_north_up(c, r, footprint_m) for c, r in zip(cols, rows, strict=True)
+            ]
+        steps = self._grid.steps_m(cols, rows)
+        across_m = np.hypot(steps[:, 0, 0], steps[:, 1, 0])
+        down_m = np.hypot(steps[:, 0, 1], steps[:, 1, 1])
+        square = np.abs(across_m / down_m - 1) < SQUARE_TOLERANCE
+        mean_m = np.sqrt(across_m * down_m)
+        widths = np.maximum(1, np.rint(footprint_m / np.where(square, mean_m, across_m)))
+        heights = np.maximum(1, np.rint(footprint_m / np.where(square, mean_m, down_m)))
+        lefts, tops = np.rint(cols - widths / 2), np.rint(rows - heights / 2)
+        if keep_inside:
+            lefts, tops = _inside(lefts, widths, self.width), _inside(tops, heights, self.height)
+        corner_cols = lefts[:, None] + widths[:, None] * [0, 1, 1, 0, 0.5]
+        corner_rows = tops[:, None] + heights[:, None] * [0, 0, 1, 1, 0.5]
+        lon, lat = self._grid.to_lonlat(corner_cols, corner_rows)
+        center_lon, center_lat = wrap_lon(lon[:, 4]), lat[:, 4]
+        corner_lon = unwrap_lon(lon[:, :4], center_lon[:, None])
+        footprints = shapely.polygons(np.stack([corner_lon, lat[:, :4]], axis=-1))
+        columns = (lefts, tops, widths, heights, footprints, center_lat, center_lon)
+        return [
+            RasterWindow(int(left), int(top), int(w), int(h), footprint, float(y), float(x))
+            for left, top, w, h, footprint, y, x in zip(*columns, strict=True)
+        ]
+
+    def _place_north_up(self, col: float, row: float, footprint_m: float) -> RasterWindow:
+        lon, lat = self._grid.to_lonlat(np.array([col]), np.array([row]))
+        center_lat, center_lon = float(lat[0]), float(wrap_lon(lon[0]))
+        half = footprint_m / 2
+        corner_lon, corner_lat = LocalFrame(center_lat, center_lon).to_lonlat(
+            [-half, half, half, -half], [half, half, -half, -half]
+        )
+        cols, rows = self._grid.to_pixel(corner_lon, corner_lat)
+        left, top = math.floor(cols.min()), math.floor(rows.min())
+        width, height = math.ceil(cols.max()) - left, math.ceil(rows.max()) - top
+        footprint = Polygon(np.column_stack([unwrap_lon(corner_lon, center_lon), corner_lat]))
+        return RasterWindow(left, top, width, height, footprint, center_lat, center_lon)
+
+    # Pixels
+
+    def _dataset(self) -> DatasetReader:
+        """This thread's handle."""
+        handle: DatasetReader | None = getattr(self._local, "handle", None)
+        if handle is None:
+            handle = _open(self.path)
+            with self._lock:
+                self._handles.append(handle)
+            self._local.handle = handle
+        return handle
+
+    def _read_box(
+        self, window: RasterWindow, out_width: int, out_height: int
+    ) -> tuple[Picture, npt.NDArray[np.bool_] | None]:
+        """A rectangle of pixels at a given size, and which have data (None: all of them)."""
+        left, top = max(0, window.col_off), max(0, window.row_off)
+        right = min(self.width, window.col_off + window.width)
+        bottom = min(self.height, window.row_off + window.height)
+        inside = Window(left, top, right - left, bottom - top)
+        if (inside.width, inside.height) == (window.width, window.height):
+            return self._read_inside(inside, out_width, out_height)
+        image = np.zeros((out_height, out_width, 3), np.uint8)
+        valid = np.zeros((out_height, out_width), bool)
+        if right <= left or bottom <= top:
+            return image, valid
+        x0, x1 = (round((c - window.col_off) * out_width / window.width) for c in (left, right))
+        y0, y1 = (round((r - window.row_off) * out_height / window.height) for r in (top, bottom))
+        if x1 > x0 and y1 > y0:
+            part, part_valid = self._read_inside(inside, x1 - x0, y1 - y0)
+            image[y0:y1, x0:x1] = part
+            valid[y0:y1, x0:x1] = True if part_valid is None else part_valid
+        return image, valid
+
+    def _read_inside(
+        self, window: Window, out_width: int, out_height: int
+    ) -> tuple[Picture, npt.NDArray[np.bool_] | None]:
+        dataset = self._dataset()
+        # Indices of a palette cannot be averaged.
+        resampling = Resampling.nearest if self._is_palette else Resampling.cubic
+        shape = (out_height, out_width)
+        bands = dataset.read(
+            self._bands,
+            window=window,
+            out_shape=(len(self._bands), *shape),
+            resampling=resampling,
+        )
+        image = self._to_rgb(dataset, bands)
+        if not self._has_mask:
+            return image, None
+        valid = dataset.dataset_mask(window=window, out_shape=shape) > 127
+        if valid.all():
+            return image, None
+        image[~valid] = 0
+        return image, valid
+
+    def _read_turned(self, window: RasterWindow, size: int | None) -> tuple[Picture, float]:
+        """Sample the north-up square of a window out of the pixels around it."""
+        lonlat = np.array(window.footprint.exterior.coords)[:4]
+        cols, rows = self._grid.to_pixel(lonlat[:, 0], lonlat[:, 1])
+        corners = np.column_stack([cols - window.col_off, rows - window.row_off])
+        side_px = float(np.hypot(*np.diff(corners, axis=0).T).mean())
+        side = size or max(1, round(side_px))
+        # Reduced first where the square shrinks, since the turning itself does not smooth.
+        scale = min(1.0, side / side_px)
+        box_shape = (max(1, round(window.width * scale)), max(1, round(window.height * scale)))
+        image, valid = self._read_box(window, *box_shape)
+        corners *= np.array(box_shape) / [window.width, window.height]
+        if valid is None:
+            valid = np.ones(image.shape[:2], bool)
+        picture = _sample_quad(image, corners, side, Image.Resampling.BICUBIC)
+        seen = _sample_quad(valid.astype(np.uint8), corners, side, Image.Resampling.NEAREST) > 0
+        picture[~seen] = 0
+        return picture, float(seen.mean())
+
+    def _to_rgb(self, dataset: DatasetReader, bands: npt.NDArray[Any]) -> Picture:
+        """(B, H, W) of the raster's kind to uint8 (H, W, 3)."""
+        if self._is_palette:
+            return _palette(dataset, self._bands[0])[bands[0]]
+        if self._is_16_bit:
+            bands = self._stretch(bands)
+        if len(bands) == 1:
+            return np.repeat(bands[0][:, :, None], 3, axis=2)
+        return np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+
+    def _stretch(self, bands: npt.NDArray[Any]) -> Picture:
+        """16 bits to 8 between the 2nd and 98th percentile of each band of the whole raster."""
+        with self._lock:
+            if self._range is None:
+                self._range = _percentiles(self._local.handle, self._bands)
+        low, high = (limit[:, None, None] for limit in self._range)
+        scaled = (bands - low) * (255.0 / np.maximum(high - low, 1.0))
+        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+class _Grid:
+    """Between a raster's pixels and WGS-84, and how large its pixels are on the ground."""
+
+    def __init__(self, dataset: DatasetReader, path: str) -> None:
+        self._transform: Affine = _checked_transform(dataset, path)
+        self._inverse: Affine = ~self._transform
+        crs = _checked_crs(dataset, path)
+        self._to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        self._from_wgs84 = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+        cols = np.array([0.5, 0, 1, 1, 0]) * dataset.width
+        rows = np.array([0.5, 0, 0, 1, 1]) * dataset.height
+        self._check_place(crs, cols, rows, path)
+        self.is_turned = self._turn_deg(cols, rows) > MAX_TURN_DEG
+
+    def to_lonlat(self, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """Degrees (lon, lat) of pixel positions."""
+        x, y = _apply(self._transform, cols, rows)
+        lon, lat = self._to_wgs84.transform(x, y)
+        return np.asarray(lon), np.asarray(lat)
+
+    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+        """Pixel positions (col, row) of degrees, on the side of the antimeridian of the raster."""
+        x, y = self._from_wgs84.transform(unwrap_lon(lon, self._center_lon), lat)
+        return _apply(self._inverse, np.asarray(x), np.asarray(y))
+
+    def steps_m(self, cols: Floats, rows: Floats) -> Floats:
+        """(N, 2, 2): metres (east, north) per step of one pixel (right, down) at N positions."""
+        half = 0.5
+        from_cols = np.stack([cols - half, cols], axis=1)
+        from_rows = np.stack([rows, rows - half], axis=1)
+        to_cols = np.stack([cols + half, cols], axis=1)
+        to_rows = np.stack([rows, rows + half], axis=1)
+        azimuth, _, length = WGS84.inv(
+            *self.to_lonlat(from_cols, from_rows), *self.to_lonlat(to_cols, to_rows)
+        )
+        azimuth = np.radians(azimuth)
+        return np.stack([length * np.sin(azimuth), length * np.cos(azimuth)], axis=1)
+
+    def bounds(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """West, south, east, north of the outline, sampled at 21 points a side."""
+        along = np.linspace(0, 1, 21)
+        zero, one = np.zeros_like(along), np.ones_like(along)
+        cols = np.concatenate([along, one, along, zero]) * width
+        rows = np.concatenate([zero, along, one, along]) * height
+        lon, lat = self.to_lonlat(cols, rows)
+        lon = unwrap_lon(lon, self._center_lon)
+        west, east = float(wrap_lon(lon.min())), float(lon.max())
+        east = east if east <= 180 and lon.min() >= -180 else float(wrap_lon(east))
+        return west, float(lat.min()), east, float(lat.max())
+
+    def _check_place(self, crs: CRS, cols: Floats, rows: Floats, path: str) -> None:
+        """Refuse a raster that does not lie where its coordinate system is."""
+        x, y = _apply(self._transform, cols, rows)
+        lon, lat = self._to_wgs84.transform(x, y)
+        # PROJ lets latitudes beyond the poles pass; half a degree forgives global grids.
+        is_placed = np.isfinite([lon, lat]).all() and np.abs(lat).max() <= 90.5
+        if not is_placed or not _within(crs, lon[0], lat[0], 10.0):
+            swapped_lon, swapped_lat = self._to_wgs84.transform(y[0], x[0])
+            if _within(crs, swapped_lon, swapped_lat, 1.0):
+                raise RasterError(
+                    f"{path} lies outside its coordinate system {crs.name}, but would lie inside "
+                    f"with its axes swapped: rewrite its transform with x east and y north."
+                )
+        if not is_placed:
+            raise RasterError(
+                f"{path} reaches beyond where its coordinate system {crs.name} is defined: "
+                f"correct its transform, or cut it with gdalwarp -te."
+            )
+        self._center_lon = float(wrap_lon(lon[0]))
+
+    def _turn_deg(self, cols: Floats, rows: Floats) -> float:
+        """Largest angle of the grid's axes from east and south, at the corners and centre."""
+        steps = self.steps_m(cols, rows)
+        right = np.degrees(np.arctan2(steps[:, 1, 0], steps[:, 0, 0]))
+        down = np.degrees(np.arctan2(steps[:, 0, 1], -steps[:, 1, 1]))
+        return float(np.abs([right, down]).max())
+
+
+@contextmanager
+def open_dataset(source: str | Path | bytes) -> Iterator[DatasetReader]:
+    """Open a file, or the bytes of one, with rasterio, whether it is georeferenced or not.
+
+    Raises:
+        RasterError: it cannot be opened.
+    """
+    with ExitStack() as stack:
+        if isinstance(source, bytes):
+            source = stack.enter_context(MemoryFile(source)).name
+        yield stack.enter_context(_open(str(source)))
+
+
+def color_bands(dataset: DatasetReader) -> list[int]:
+    """Band numbers (from 1) of red, green, blue, or of the one grey or palette band.
+
+    Raises:
+        RasterError: it has neither one nor three colour bands.
+    """
+    colors = list(dataset.colorinterp)
+    rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    if all(color in colors for color in rgb):
+        return [colors.index(color) + 1 for color in rgb]
+    bands = [number for number, color in enumerate(colors, 1) if color != ColorInterp.alpha]
+    if len(bands) in (1, 3, 4):
+        return bands[: 1 if len(bands) == 1 else 3]
+    raise RasterError(
+        f"{dataset.name} has {dataset.count} bands and does not say which are red, green and "
+        f"blue: pick three with gdal_translate -b R -b G -b B."
+    )
+
+
+def _open(path: str) -> DatasetReader:
+    with _OPENING, warnings.catch_warnings():
+        # A missing transform is reported by our own check, or does not matter.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            return rasterio.open(path)
+        except (RasterioError, OSError) as error:
+            raise RasterError(
+                f"{path} cannot be opened as a raster ({error}): check the path, and that it is "
+                f"an intact GeoTIFF or another format GDAL reads."
+            ) from error
+
+
+def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:
+    bands = color_bands(dataset)
+    kinds = {dataset.dtypes[band - 1] for band in bands}
+    if not kinds <= {"uint8", "uint16"}:
+        raise RasterError(
+            f"{path} holds {', '.join(sorted(kinds))} values, not 8- or 16-bit colours: convert "
+            f"it with gdal_translate -ot Byte -scale."
+        )
+    return bands
+
+
+def _checked_transform(dataset: DatasetReader, path: str) -> Affine:
+    transform = dataset.transform
+    if transform == Affine.identity() or transform.is_degenerate:
+        remedy = "warp it first with gdalwarp" if dataset.gcps[0] else "add one with gdal_edit.py"
+        raise RasterError(f"{path} has no geotransform, so its place is unknown: {remedy}.")
+    return transform
+
+
+def _checked_crs(dataset: DatasetReader, path: str) -> CRS:
+    if dataset.crs is None:
+        raise RasterError(
+            f"{path} has no coordinate reference system: add the one it was made in, for "
+            f"example with `rio edit-info --crs EPSG:32633 {path}`."
+        )
+    try:
+        crs = CRS.from_wkt(dataset.crs.to_wkt())
+        Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise RasterError(
+            f"the coordinate system of {path} cannot be related to WGS-84 ({error}): set the one "
+            f"it was made in with `rio edit-info --crs`."
+        ) from error
+    return crs
+
+
+def _apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    a, b, c, d, e, f = transform[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _within(crs: CRS, lon: float, lat: float, margin_deg: float) -> bool:
+    """Whether a position lies in the area a coordinate system is made for, or close to it."""
+    if not (math.isfinite(lon) and math.isfinite(lat)) or abs(lat) > 90.5:
+        return False
+    area = crs.area_of_use
+    if area is None:
+        return True
+    width = (area.east - area.west) % 360 or 360.0
+    east_of_west = (lon - area.west + margin_deg) % 360
+    return bool(
+        area.south - margin_deg <= lat <= area.north + margin_deg
+        and (east_of_west <= width + 2 * margin_deg)
+    )
+
+
+def _centers(length: float, extent: float, stride: float) -> Floats:
+    """Centres of intervals of `extent` every `stride` that cover [0, length], the last flush."""
+    if length <= extent:
+        return np.array([length / 2])
+    # An interval that would move on by less than half a pixel is the same one.
+    count = math.ceil((length - extent - 0.5) / stride)
+    starts = np.append(np.arange(max(count, 0)) * stride, length - extent)
+    return starts + extent / 2
+
+
+def _inside(starts: Floats, extents: Floats, length: int) -> Floats:
+    """Starts moved so that the intervals lie in [0, length], centred where they do not fit."""
+    return np.where(
+        extents <= length,
+        np.clip(starts, 0, length - extents),
+        np.rint((length - extents) / 2),
+    )
+
+
+def _palette(dataset: DatasetReader, band: int) -> Picture:
+    """(256 or 65536, 3) uint8 colours of a palette band."""
+    table = np.zeros((256 if dataset.dtypes[band - 1] == "uint8" else 65536, 3), np.uint8)
+    for index, color in dataset.colormap(band).items():
+        table[index] = color[:3]
+    return table
+
+
+def _percentiles(dataset: DatasetReader, bands: list[int]) -> tuple[Floats, Floats]:
+    """2nd and 98th percentile of each band over blocks spread evenly: never the whole raster."""
+    values = [_sample(dataset, bands, window) for window in _sample_windows(dataset)]
+    pooled = np.concatenate(values, axis=1)
+    if pooled.shape[1] == 0:
+        return np.zeros(len(bands)), np.full(len(bands), 65535.0)
+    low, high = np.percentile(pooled, [2, 98], axis=1)
+    return low, high
+
+
+def _sample_windows(dataset: DatasetReader) -> list[Window]:
+    lefts = np.linspace(0, max(0, dataset.width - _SAMPLE_PX), _SAMPLES_PER_AXIS).astype(int)
+    tops = np.linspace(0, max(0, dataset.height - _SAMPLE_PX), _SAMPLES_PER_AXIS).astype(int)
+    width, height = min(_SAMPLE_PX, dataset.width), min(_SAMPLE_PX, dataset.height)
+    return [Window(x, y, width, height) for y in np.unique(tops) for x in np.unique(lefts)]
+
+
+def _sample(dataset: DatasetReader, bands: list[int], window: Window) -> npt.NDArray[Any]:
+    """Valid values of one block, (B, N)."""
+    valid = dataset.dataset_mask(window=window) > 127
+    block: npt.NDArray[Any] = dataset.read(bands, window=window)[:, valid]
+    return block
+
+
+def _sample_quad(
+    image: Picture, corners: Floats, side: int, resampling: Image.Resampling
+) -> Picture:
+    """The (side, side) square whose NW, NE, SE, SW corners (x, y) lie in `image`."""
+    nw, ne, se, sw = corners
+    quad = (*nw, *sw, *se, *ne)
+    return np.array(
+        Image.fromarray(image).transform((side, side), Image.Transform.QUAD, quad, resampling)
+    )
