@@ -1,0 +1,238 @@
+"""What a model is, as data: everything in a checkpoint's `config.json`."""
+
+import difflib
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from geobridge.errors import ModelError
+from geobridge.imagery.preprocess import Preprocess
+from geobridge.views import VIEWS, Modality, View
+
+ImageKind = Literal[
+    "resnet", "clip", "siglip", "siglip2", "dinov2", "dinov2_with_registers", "dinov3_vit"
+]
+TextKind = Literal["clip", "siglip", "siglip2"]
+Pooling = Literal["projection", "cls", "mean", "gem"]
+Weights = Literal["separate", "shared", "adapter"]
+
+POOLINGS: dict[ImageKind, tuple[Pooling, ...]] = {
+    "resnet": ("gem", "mean"),
+    "clip": ("projection",),
+    "siglip": ("projection",),
+    "siglip2": ("projection",),
+    "dinov2": ("cls", "mean", "gem"),
+    "dinov2_with_registers": ("cls", "mean", "gem"),
+    "dinov3_vit": ("cls", "mean", "gem"),
+}
+"""The poolings each kind of tower offers, its usual one first."""
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+
+def refuse_unknown_keys(data: Any, known: list[str], where: str) -> None:
+    """Raise ValueError for a key that is not known, suggesting the closest one that is."""
+    for key in data if isinstance(data, dict) else ():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            suggestion = f"did you mean {close[0]!r}?" if close else f"known keys: {known}."
+            raise ValueError(f"{where} has no key {key!r}: {suggestion}")
+
+
+class _Settings(BaseModel):
+    """Frozen settings that answer an unknown key with the closest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suggest(cls, data: Any) -> Any:
+        refuse_unknown_keys(data, list(cls.model_fields), cls.__name__)
+        return data
+
+
+class ImageEncoderConfig(_Settings):
+    """The picture tower.
+
+    Attributes:
+        kind: the model type in the words of `transformers`.
+        config: the tower's own configuration; keys left out take the defaults of `transformers`.
+        source: hub name or local folder the tower's pretrained weights come from; None when it
+            is trained from scratch.
+        pooling: how the tower's tokens become one row: `projection` (the tower's own embedding),
+            `cls` token, `mean` of the patches, or `gem` (generalised mean of the patches).
+        norm: `group` replaces batch normalisation in a ResNet. A row then depends on its own
+            picture only, in training too: gradient caching and several processes stay exact, and
+            views with different statistics can share the tower.
+    """
+
+    kind: ImageKind
+    config: dict[str, Any] = Field(default_factory=dict)
+    source: str | None = None
+    pooling: Pooling
+    norm: Literal["batch", "group"] = "batch"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.pooling not in POOLINGS[self.kind]:
+            offered = ", ".join(POOLINGS[self.kind])
+            raise ValueError(f"a {self.kind} tower has no pooling {self.pooling!r}, use {offered}")
+        if self.norm == "group" and self.kind != "resnet":
+            raise ValueError(f"norm 'group' is for resnet towers, a {self.kind} tower has none")
+        return self
+
+
+class TextEncoderConfig(_Settings):
+    """The sentence tower.
+
+    Attributes:
+        kind: the model type in the words of `transformers`.
+        config: the tower's own configuration; keys left out take the defaults of `transformers`.
+        source: hub name or local folder of pretrained weights and tokenizer, or None.
+        max_tokens: longest sentence, start and end tokens included.
+        pad_token_id: fills short sentences.
+        padding_side: where the filling goes.
+    """
+
+    kind: TextKind
+    config: dict[str, Any] = Field(default_factory=dict)
+    source: str | None = None
+    max_tokens: int = Field(ge=2)
+    pad_token_id: int = Field(default=0, ge=0)
+    padding_side: Literal["left", "right"] = "right"
+
+
+class ModelConfig(_Settings):
+    """A whole model.
+
+    Attributes:
+        name: what people call it.
+        dim: length of an embedding.
+        weights: of the picture towers: `separate` (one a view, the paper), `shared` (one for all)
+            or `adapter` (one for all, with a light residual adapter and head for each view).
+        image: the picture tower.
+        text: the sentence tower, or None.
+        preprocess: how a picture of each view is prepared; its keys are the views the model has.
+        adapter_dim: width of the adapters' bottleneck.
+        stored_dtype: number format of the weights on disk; they are float32 in memory.
+        calibration: fitted parameters of the position estimate; they do not change embeddings.
+        provenance: where the weights come from (training configuration, imported file, results);
+            a record for people, without effect.
+    """
+
+    name: str = Field(min_length=1)
+    dim: int = Field(ge=1)
+    weights: Weights
+    image: ImageEncoderConfig
+    text: TextEncoderConfig | None = None
+    preprocess: dict[View, Preprocess]
+    adapter_dim: int = Field(default=64, ge=1)
+    stored_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    calibration: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
+
+    @field_validator("preprocess", mode="before")
+    @classmethod
+    def _known_preprocess_keys(cls, value: Any) -> Any:
+        known = [field.name for field in fields(Preprocess)]
+        for view, settings in value.items() if isinstance(value, dict) else ():
+            refuse_unknown_keys(settings, known, f"preprocess of {view}")
+        return value
+
+    @field_validator("preprocess")
+    @classmethod
+    def _some_view(cls, value: dict[View, Preprocess]) -> dict[View, Preprocess]:
+        if not value:
+            raise ValueError("preprocess names no view")
+        return {view: value[view] for view in VIEWS if view in value}
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views the model embeds, in the order of `geobridge.views.VIEWS`."""
+        return tuple(self.preprocess)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The views, then `text` if the model reads sentences."""
+        return (*self.views, "text") if self.text else self.views
+
+    def digest(self) -> bytes:
+        """SHA-256 of all settings that change an embedding.
+
+        Names, origins, calibration and the number format on disk are left out.
+        """
+        data = self.model_dump(mode="json")
+        for key in ("name", "calibration", "provenance", "stored_dtype"):
+            del data[key]
+        for tower in (data["image"], data["text"]):
+            if tower:
+                del tower["source"]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
+
+
+def parse_config(data: Any, where: str) -> ModelConfig:
+    """Check settings read from a file.
+
+    Args:
+        data: the parsed JSON.
+        where: names the file in the error.
+
+    Raises:
+        ModelError: the first thing that is wrong, and where.
+    """
+    try:
+        return ModelConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        at = f" at {place!r}" if place else ""
+        raise ModelError(
+            f"{where} is not the configuration of a GeoBridge model{at}: "
+            f"{first['msg'].removeprefix('Value error, ').rstrip('.?')}; "
+            f"correct it or take a checkpoint written by `GeoBridge.save`."
+        ) from None
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read a `config.json`.
+
+    Raises:
+        ModelError: the file is missing, no JSON or not a model's configuration.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"the model's configuration {path} cannot be read ({error.strerror}): "
+            f"name a folder that `GeoBridge.save` wrote."
+        ) from None
+    except ValueError:
+        raise ModelError(
+            f"the model's configuration {path} is not JSON: restore it or save the model again."
+        ) from None
+    if isinstance(data, dict) and "model_type" in data:
+        raise ModelError(
+            f"{path} describes a plain `transformers` model ({data['model_type']}), not a "
+            f"GeoBridge checkpoint: build a model on it with `GeoBridge.from_towers`."
+        )
+    return parse_config(data, str(path))
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the package."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.json"))
+
+
+def read_preset(name: str) -> ModelConfig:
+    """The configuration of a preset.
+
+    Raises:
+        ModelError: no preset has this name; the message lists those there are.
+    """
+    if name not in preset_names():
+        raise ModelError(f"there is no preset {name!r}: choose one of {', '.join(preset_names())}.")
+    return read_config(PRESET_FOLDER / f"{name}.json")
