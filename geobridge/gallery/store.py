@@ -109,7 +109,7 @@ class GalleryStore:
         manifest = read_manifest(path)
         if not manifest.complete:
             raise GalleryError(f"{path} is half-written: {_how_to_finish(manifest)}")
-        if not (path / TABLE_NAME).is_dir():
+        if not has_table(path):
             raise GalleryError(
                 f"{path} has lost its table {TABLE_NAME}: restore it from a copy, or delete the "
                 f"gallery and index its sources again."
@@ -218,6 +218,11 @@ class GalleryStore:
             f"{self.path / TABLE_NAME} is damaged ({first_line}): restore it from a copy, or "
             f"delete the gallery and index its sources again."
         )
+
+
+def has_table(gallery: Path) -> bool:
+    """Whether anything was ever committed: a kill may leave a table's folder without a version."""
+    return any((gallery / TABLE_NAME / "_versions").glob("*.manifest"))
 
 
 def open_table(gallery: Path) -> "lance.LanceDataset":
