@@ -7,6 +7,7 @@ its item is simply met again.
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Container
 from dataclasses import astuple, dataclass, fields
@@ -124,9 +125,10 @@ class Ledger:
 
     def _append_to(self) -> IO[str]:
         """Open the file for appending, after the last line that is whole."""
-        if not self.path.exists():
+        data = self.path.read_bytes() if self.path.exists() else b""
+        whole = data.rfind(b"\n") + 1
+        if whole:
+            os.truncate(self.path, whole)
+        else:
             write_atomically(self.path, (",".join(_COLUMNS) + "\n").encode())
-        data = self.path.read_bytes()
-        with self.path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
         return self.path.open("a", encoding="utf-8", errors="surrogateescape", newline="")

@@ -171,7 +171,7 @@ class GalleryWriter:
         lance.write_dataset(
             pa.Table.from_arrays(arrays, schema=schema),
             str(self.out / TABLE_NAME),
-            mode="append" if has_table(self.out) else "overwrite",
+            mode="append" if has_table(self.out) else "create",
         )
 
     def finish(self) -> None:
@@ -228,6 +228,8 @@ class GalleryWriter:
     def _begun_or_new(self, model: EmbeddingModel) -> Manifest:
         if not (self.out / manifest_file.FILE_NAME).exists():
             _refuse_foreign_folder(self.out)
+            # Left behind, to be read, by a build that found nothing to index.
+            (self.out / ledger.FILE_NAME).unlink(missing_ok=True)
             record = ModelRecord(name=model.name, fingerprint=model.fingerprint, dim=model.dim)
             return Manifest(model=record)
         manifest = manifest_file.read_manifest(self.out)
@@ -291,7 +293,6 @@ def _refuse_foreign_folder(out: Path) -> None:
             f"restore it from a copy, or delete the gallery and index its sources again."
         )
     names = sorted(path.name for path in out.iterdir())
-    # The ledger of a build that found nothing to index stays behind to be read.
     foreign = [name for name in names if not name.startswith(".") and name != ledger.FILE_NAME]
     if foreign:
         raise GalleryError(

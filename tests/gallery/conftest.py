@@ -1,0 +1,14 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+# Tests are imported by path, so that their helpers have to be findable.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from gallery_fakes import FakeModel
+
+
+@pytest.fixture
+def model():
+    return FakeModel()
