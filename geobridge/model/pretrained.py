@@ -133,14 +133,16 @@ def read_preprocess(source: str, fit: str | None) -> Preprocess:
     )
 
 
-def read_tokenizer(source: str) -> transformers.PreTrainedTokenizerBase:
-    """The tokenizer in a folder or of a hub model.
+def read_tokenizer(source: str, kind: TextKind) -> Any:
+    """The tokenizer of `transformers` in a folder or of a hub model.
 
     Raises:
         ModelError: there is none.
     """
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        # CLIP's own class also reads a folder of vocab.json and merges.txt alone.
+        family = "CLIPTokenizer" if kind == "clip" else "AutoTokenizer"
+        tokenizer = getattr(transformers, family).from_pretrained(source)
     except Exception as error:  # hub, file and format errors share no base
         raise unreachable(source, error) from error
     # Without vocabulary files `transformers` answers with an empty tokenizer of the right class.
@@ -227,7 +229,7 @@ def _image_config(source: str, config: ImageEncoderConfig) -> ImageEncoderConfig
 def _text_config(source: str, kind: TextKind) -> tuple[TextEncoderConfig, Tokenizer]:
     _check_kind(source, kind, TEXT_FAMILIES)
     settings = _settings(source, TEXT_FAMILIES[kind].config)
-    tokenizer = read_tokenizer(source)
+    tokenizer = read_tokenizer(source, kind)
     positions = getattr(transformers, TEXT_FAMILIES[kind].config)(**settings)
     config = TextEncoderConfig(
         kind=kind,
@@ -235,9 +237,9 @@ def _text_config(source: str, kind: TextKind) -> tuple[TextEncoderConfig, Tokeni
         source=source,
         max_tokens=positions.max_position_embeddings,
         pad_token_id=tokenizer.pad_token_id or 0,
-        padding_side=cast(Any, tokenizer.padding_side),
+        padding_side=tokenizer.padding_side,
     )
-    return config, cast(Any, tokenizer).backend_tokenizer
+    return config, tokenizer.backend_tokenizer
 
 
 def _read_json(source: str, name: str) -> dict[str, Any] | None:
