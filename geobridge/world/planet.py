@@ -1,0 +1,434 @@
+"""The planet's face: worlds, towns, places, and what can be asked of them."""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyproj import CRS, Proj, Transformer
+
+from geobridge.errors import MissingExtraError, WorldError
+from geobridge.views import VIEWS, View
+from geobridge.world.camera import Camera, Sensor, looking_at, sensor_for
+from geobridge.world.dates import DATES, Day, day
+from geobridge.world.regions import REGIONS, Region, region_named
+from geobridge.world.seeds import generator
+
+if TYPE_CHECKING:
+    from geobridge.world.rasters import Dated, Ground
+    from geobridge.world.scene import Scene
+
+EYE_M = 2.6
+"""Height of the camera of a street panorama."""
+
+SIZE_M = 900.0
+"""Side of a town's square."""
+
+MARGIN_M = 100.0
+"""No place lies nearer than this to the edge of its town."""
+
+
+def _need_numba() -> None:
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("The simulated planet", "numba", "world") from error
+
+
+@cache
+def _noise() -> tuple[np.ndarray, np.ndarray]:
+    from geobridge.world.rasters import noise_tables
+
+    return noise_tables()
+
+
+@dataclass(frozen=True)
+class WorldPlace:
+    """A point on a street of a town.
+
+    Attributes:
+        town: `region/index@seed`.
+        index: number within the town's list.
+        lat, lon: WGS-84 degrees.
+        x_m, y_m: metres east and north of the town's centre.
+        heading_deg: direction of the street, clockwise from grid north.
+    """
+
+    town: str
+    index: int
+    lat: float
+    lon: float
+    x_m: float
+    y_m: float
+    heading_deg: float
+
+    @property
+    def place_id(self) -> str:
+        """A name that is unique on the planet and fit for a file."""
+        return f"{self.town.replace('/', '-').replace('@', '-')}-{self.index:05d}"
+
+
+class World:
+    """A planet. The same seed is the same planet, on every machine.
+
+    Args:
+        seed: which planet.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        _need_numba()
+        self.seed = seed
+
+    def town(self, region: str, index: int = 0) -> "Town":
+        """The town number `index` (from 0, without end) of a region.
+
+        Raises:
+            WorldError: there is no such region, or the index is negative.
+        """
+        return Town(region_named(region), index, self.seed)
+
+
+def parse_town(text: str) -> tuple[str, int, int]:
+    """Region, index and seed of a town written as `region/index` or `region/index@seed`.
+
+    Raises:
+        WorldError: the text has another form or names no region.
+    """
+    name, _, seed = text.partition("@")
+    region, slash, index = name.partition("/")
+    if not slash or not index.isdigit() or (seed and not seed.isdigit()):
+        raise WorldError(f"{text!r} names no town: write `region/index`, such as `albion/0`.")
+    region_named(region)
+    return region, int(index), int(seed or 0)
+
+
+class Town:
+    """One town: a scene, its rasters, and its place on the earth.
+
+    Coordinates in metres are relative to the centre, along the axes of the UTM zone (`crs`), so
+    directions are measured from grid north; true north differs by `convergence_deg`.
+    """
+
+    def __init__(self, region: Region, index: int, seed: int = 0) -> None:
+        _need_numba()
+        if index < 0:
+            raise WorldError(f"Towns are numbered from 0, and {index} is below: choose another.")
+        from geobridge.world.rasters import draw_ground
+        from geobridge.world.scene import lay_out
+
+        self.region = region
+        self.index = index
+        self.seed = seed
+        self.name = f"{region.name}/{index}@{seed}"
+        rng = generator("position", seed, region.name, index)
+        lat = region.lat + float(rng.uniform(-0.7, 0.7))
+        lon = region.lon + float(rng.uniform(-0.7, 0.7))
+        zone = int((lon + 180) // 6) + 1
+        self.crs = CRS.from_epsg((32600 if lat >= 0 else 32700) + zone)
+        self._to_utm = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
+        easting, northing = self._to_utm.transform(lon, lat)
+        # A centre on a whole metre keeps the corners of maps on round numbers.
+        self.easting_m, self.northing_m = float(round(easting)), float(round(northing))
+        self.lat, self.lon = self.to_latlon(0.0, 0.0)
+        self.convergence_deg = float(
+            Proj(self.crs).get_factors(self.lon, self.lat).meridian_convergence
+        )
+        self.scene: Scene = lay_out(region, seed, index)
+        self._ground: Ground = draw_ground(self.scene, seed, index)
+        self._dated: OrderedDict[int, Dated] = OrderedDict()
+
+    # -- where things are --------------------------------------------------------------------
+
+    def to_latlon(self, x_m: float, y_m: float) -> tuple[float, float]:
+        """Latitude and longitude of a point given in metres from the centre."""
+        lon, lat = self._to_utm.transform(
+            self.easting_m + x_m, self.northing_m + y_m, direction="INVERSE"
+        )
+        return float(lat), float(lon)
+
+    def to_metric(self, lat: float, lon: float) -> tuple[float, float]:
+        """Metres east and north of the centre of a latitude and longitude."""
+        easting, northing = self._to_utm.transform(lon, lat)
+        return float(easting) - self.easting_m, float(northing) - self.northing_m
+
+    def footprint(self, place: WorldPlace, size_m: float) -> list[tuple[float, float]]:
+        """Corners (lon, lat) of the grid-aligned square around a place, counter-clockwise."""
+        half = size_m / 2
+        corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
+        latlon = [self.to_latlon(place.x_m + dx, place.y_m + dy) for dx, dy in corners]
+        return [(lon, lat) for lat, lon in latlon]
+
+    def place_at(
+        self, x_m: float, y_m: float, heading_deg: float = 0.0, index: int = 0
+    ) -> WorldPlace:
+        """A place anywhere in the town.
+
+        Raises:
+            WorldError: the point lies outside the town.
+        """
+        if max(abs(x_m), abs(y_m)) > SIZE_M / 2:
+            raise WorldError(
+                f"({x_m:.0f}, {y_m:.0f}) lies outside {self.name}: stay within "
+                f"{SIZE_M / 2:.0f} m of its centre."
+            )
+        lat, lon = self.to_latlon(x_m, y_m)
+        return WorldPlace(self.name, index, lat, lon, x_m, y_m, heading_deg % 360)
+
+    def places(self, n: int, seed: int = 0, apart_m: float = 18.0) -> list[WorldPlace]:
+        """`n` places on streets, at least `apart_m` metres from each other, in random order.
+
+        Raises:
+            WorldError: the town has no room for so many.
+        """
+        rng = generator("places", self.name, seed)
+        limit = SIZE_M / 2 - MARGIN_M
+        stations: list[tuple[float, float, float]] = []
+        for road in self.scene.network.roads:
+            for station in np.arange(rng.uniform(0, 4), road.length_m, 4.0):
+                x, y, dx, dy = road.at(float(station))
+                if max(abs(x), abs(y)) < limit:
+                    # The lane that traffic keeps to, so that pavements look unequally far.
+                    side = -1 if self.region.drives_left else 1
+                    shift = side * road.half_width_m * 0.4
+                    heading = math.degrees(math.atan2(dx, dy))
+                    stations.append((x + dy * shift, y - dx * shift, heading))
+        chosen: list[WorldPlace] = []
+        taken: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        for i in rng.permutation(len(stations)):
+            if len(chosen) == n:
+                break
+            x, y, heading = stations[i]
+            key = (int(x // apart_m), int(y // apart_m))
+            near = (
+                spot
+                for a in (-1, 0, 1)
+                for b in (-1, 0, 1)
+                for spot in taken.get((key[0] + a, key[1] + b), ())
+            )
+            if any(math.hypot(x - sx, y - sy) < apart_m for sx, sy in near):
+                continue
+            taken.setdefault(key, []).append((x, y))
+            chosen.append(self.place_at(x, y, heading, len(chosen)))
+        if len(chosen) < n:
+            raise WorldError(
+                f"{self.name} has room for {len(chosen)} places {apart_m:g} m apart, not {n}: "
+                f"ask for fewer, or for more towns."
+            )
+        return chosen
+
+    # -- dates -------------------------------------------------------------------------------
+
+    def day(self, date: int) -> Day:
+        """Sun, season and weather of a date.
+
+        Raises:
+            WorldError: the town has no such date.
+        """
+        return day(self.region, self.lat, date, self.name)
+
+    def _at(self, date: int) -> "Dated":
+        if date in self._dated:
+            return self._dated[date]
+        from geobridge.world.rasters import draw_date
+
+        dated = draw_date(self._ground, self.scene, self.day(date), date, self.seed, self.index)
+        self._dated[date] = dated
+        return dated
+
+    # -- views -------------------------------------------------------------------------------
+
+    def render(
+        self,
+        view: View,
+        place: WorldPlace,
+        *,
+        size: int = 128,
+        date: int = 0,
+        seed: int | None = None,
+        gsd_m: float = 0.8,
+        altitude_m: float = 120.0,
+        pitch_deg: float = -90.0,
+        yaw_deg: float = 0.0,
+        fov_deg: float = 60.0,
+        full: bool = False,
+        sensor: Sensor | None = None,
+    ) -> np.ndarray:
+        """A picture of a place: uint8 RGB.
+
+        - `satellite`: (size, size, 3), grid north up (turned by `yaw_deg`, the heading of the
+          picture's top), `gsd_m` metres a pixel, centred on the place.
+        - `drone`: (size, size, 3), perspective from `altitude_m`, the place in the centre.
+        - `street`: (size, 4 size, 3), equirectangular, 360 degrees wide and the central 90 high,
+          its centre column looking along `yaw_deg`; with `full`, (size, 2 size, 3) and 180 high.
+
+        Args:
+            view: which of the three.
+            place: where.
+            size: height of the picture in pixels.
+            date: 0 to `DATES - 1`.
+            seed: draws a sensor for the view; None is a neutral, sharp, noiseless one.
+            gsd_m: satellite only.
+            altitude_m: drone only, above the ground.
+            pitch_deg: drone only, -90 (nadir) to -10.
+            yaw_deg: clockwise from grid north.
+            fov_deg: drone only, horizontal.
+            full: street only.
+            sensor: used instead of one drawn by `seed`.
+
+        Raises:
+            WorldError: an argument is out of range.
+        """
+        if view not in VIEWS:
+            raise WorldError(f"{view!r} is no view: choose one of {', '.join(VIEWS)}.")
+        if not 8 <= size <= 8192:
+            raise WorldError(f"A picture of {size} px cannot be drawn: choose 8 to 8192.")
+        if view == "drone" and not (-90 <= pitch_deg <= -10 and 5 <= fov_deg <= 120):
+            raise WorldError(
+                f"A drone cannot look at a place with pitch {pitch_deg:g} and field of view "
+                f"{fov_deg:g}: choose a pitch of -90 to -10 and a field of 5 to 120 degrees."
+            )
+        if altitude_m <= 0 or gsd_m <= 0:
+            raise WorldError("Altitude and ground sampling distance must be above 0 m.")
+        if sensor is None:
+            sensor = Sensor() if seed is None else sensor_for(view, generator("sensor", seed, view))
+        if view == "street":
+            raw, factor = self._street(place, size, date, yaw_deg, full)
+        elif view == "drone":
+            camera = looking_at(
+                place.x_m, place.y_m, altitude_m=altitude_m, yaw_deg=yaw_deg, pitch_deg=pitch_deg,
+                fov_deg=fov_deg,
+            )  # fmt: skip
+            raw, factor = self._rays(camera.vector(size, size), size, size, date)
+        else:
+            vector = _ortho(place.x_m, place.y_m, yaw_deg, size * gsd_m, size * gsd_m)
+            raw, factor = self._rays(vector, size, size, date)
+        return _develop(raw, factor, sensor)
+
+    def photograph(self, camera: Camera, width: int, height: int, date: int = 0,
+                   sensor: Sensor | None = None) -> np.ndarray:  # fmt: skip
+        """What any camera in the town's frame sees: uint8 (height, width, 3)."""
+        raw, factor = self._rays(camera.vector(height, width), height, width, date)
+        return _develop(raw, factor, sensor or Sensor())
+
+    def map(self, gsd_m: float, date: int = 0, x_m: float = 0.0, y_m: float = 0.0,
+            width_m: float = SIZE_M, height_m: float = SIZE_M) -> np.ndarray:  # fmt: skip
+        """An orthophoto, grid north up: uint8 (height_m / gsd_m, width_m / gsd_m, 3).
+
+        Args:
+            gsd_m: ground sampling distance.
+            date: 0 to `DATES - 1`.
+            x_m: centre, metres east of the town's centre.
+            y_m: centre, metres north.
+            width_m: extent east-west.
+            height_m: extent north-south.
+        """
+        if not 0.05 <= gsd_m <= 50:
+            raise WorldError(f"A map of {gsd_m:g} m a pixel cannot be drawn: choose 0.05 to 50.")
+        rows, cols = max(1, round(height_m / gsd_m)), max(1, round(width_m / gsd_m))
+        raw, factor = self._rays(_ortho(x_m, y_m, 0.0, width_m, height_m), rows, cols, date)
+        return _develop(raw, factor, Sensor())
+
+    def render_all(
+        self,
+        place: WorldPlace,
+        rng: np.random.Generator,
+        *,
+        size: int = 128,
+        gsd_m: float = 0.8,
+        drone_yaw_deg: float | None = None,
+        street_yaw_deg: float = 0.0,
+    ) -> dict[View, np.ndarray]:
+        """The three views of a place, each on a date and by a sensor of its own.
+
+        The drone looks down in half of the cases and obliquely otherwise, from 80 to 180 m,
+        turned to any side unless `drone_yaw_deg` says which. The satellite is misplaced by up to
+        1.5 m, as real ones are.
+        """
+        dates = rng.permutation(DATES)[:3]
+        pitch = -90.0 if rng.random() < 0.5 else float(rng.uniform(-80, -45))
+        altitude = float(rng.uniform(80, 180) if pitch == -90 else rng.uniform(70, 130))
+        yaw = float(rng.uniform(0, 360)) if drone_yaw_deg is None else drone_yaw_deg
+        dx, dy = rng.uniform(-1.5, 1.5, 2)
+        shifted = self.place_at(place.x_m + float(dx), place.y_m + float(dy))
+        return {
+            "drone": self.render(
+                "drone", place, size=size, date=int(dates[0]), altitude_m=altitude, yaw_deg=yaw,
+                pitch_deg=pitch, fov_deg=float(rng.uniform(45, 70)), sensor=sensor_for("drone", rng),
+            ),
+            "street": self.render(
+                "street", place, size=size, date=int(dates[1]), yaw_deg=street_yaw_deg,
+                sensor=sensor_for("street", rng),
+            ),
+            "satellite": self.render(
+                "satellite", shifted, size=size, date=int(dates[2]),
+                gsd_m=gsd_m * float(rng.uniform(0.9, 1.12)), sensor=sensor_for("satellite", rng),
+            ),
+        }  # fmt: skip
+
+    def _rays(self, camera: np.ndarray, rows: int, cols: int, date: int) -> tuple[np.ndarray, int]:
+        from geobridge.world.kernels import render_rays
+        from geobridge.world.rasters import BLOCK
+
+        ground, dated = self._ground, self._at(date)
+        fine, coarse = _noise()
+        factor = 2 if max(rows, cols) <= 4096 else 1
+        picture = render_rays(
+            dated.height, dated.material, dated.colour, dated.owner, ground.crown_top,
+            ground.crown_base, ground.crown_kind, dated.shadow, dated.tops, BLOCK, ground.owners,
+            dated.light, fine, coarse, camera, rows * factor, cols * factor,
+        )  # fmt: skip
+        return picture, factor
+
+    def _street(self, place: WorldPlace, size: int, date: int, yaw_deg: float,
+                full: bool) -> tuple[np.ndarray, int]:  # fmt: skip
+        from geobridge.world.kernels import render_panorama
+
+        ground, dated = self._ground, self._at(date)
+        fine, coarse = _noise()
+        tilt = math.pi / 2 if full else math.pi / 4
+        factor = 2 if size <= 1024 else 1
+        picture = render_panorama(
+            dated.height, dated.material, dated.colour, dated.owner, ground.crown_top,
+            ground.crown_base, ground.crown_kind, dated.shadow, ground.owners, dated.light, fine,
+            coarse, place.x_m, place.y_m, EYE_M, math.radians(yaw_deg), 2 * math.pi, tilt, -tilt,
+            size * factor, size * factor * (2 if full else 4), 260.0,
+        )  # fmt: skip
+        return picture, factor
+
+    # -- words -------------------------------------------------------------------------------
+
+    def describe(self, place: WorldPlace, variant: int = 0, noise: float = 0.0,
+                 radius_m: float = 50.0) -> str:  # fmt: skip
+        """Two to four plain sentences on what surrounds a place, whatever it is seen from.
+
+        Args:
+            place: where.
+            variant: another number is another wording of the same facts.
+            noise: share of facts that are spoilt: a wrong colour, a landmark left out or made up.
+            radius_m: half the side of the square that is described.
+        """
+        from geobridge.world.words import describe
+
+        return describe(self, place, variant, noise, radius_m)
+
+
+def _ortho(x_m: float, y_m: float, yaw_deg: float, width_m: float, height_m: float) -> np.ndarray:
+    """A parallel projection straight down, as `kernels.render_rays` takes it."""
+    axes = Camera(x_m, y_m, 0.0, yaw_deg, -90.0, 60.0).axes()
+    # Exactly vertical, so that what stands up does not lean.
+    axes[2] = [0.0, 0.0, -1.0]
+    return np.array([x_m, y_m, 100.0, *axes.ravel(), width_m / 2, height_m / 2, 1.0])
+
+
+def _develop(raw: np.ndarray, factor: int, sensor: Sensor) -> np.ndarray:
+    from geobridge.world.kernels import develop
+
+    picture: np.ndarray = develop(
+        raw, factor, np.array(sensor.gain), sensor.contrast, sensor.blur, sensor.noise, sensor.seed
+    )
+    return picture
+
+
+__all__ = ["DATES", "REGIONS", "Town", "World", "WorldPlace", "parse_town"]
