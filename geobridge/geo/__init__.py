@@ -4,6 +4,7 @@ Modules
     distance    metres between positions, a metric frame around one, checks of positions
     footprint   the ground polygon a picture covers
     tiles       the tile arithmetic of web maps
+    grid        position and true size of a raster's pixels
     rasters     square ground windows out of a georeferenced raster
     photos      position, heading and optics from EXIF and XMP
 

@@ -25,13 +25,26 @@ def distance_m(
 
     Arguments are degrees; longitudes may lie outside [-180, 180). A NaN anywhere gives NaN.
     """
-    _, distance = _inverse(lon1, lat1, lon2, lat2)
-    return distance[()]
+    return _inverse(lon1, lat1, lon2, lat2)[1][()]
+
+
+def offset_m(
+    lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike
+) -> tuple[Any, Any]:
+    """Geodesic from the first positions to the second, as metres east and north (broadcast).
+
+    East and north are those of the first position; the length of the pair is the distance.
+    """
+    azimuth_deg, distance = _inverse(lon1, lat1, lon2, lat2)
+    azimuth = np.radians(azimuth_deg)
+    return (distance * np.sin(azimuth))[()], (distance * np.cos(azimuth))[()]
 
 
 def wrap_lon(lon: npt.ArrayLike) -> Any:
     """Longitudes in degrees, brought into [-180, 180)."""
-    return (np.asarray(lon, np.float64) + 180.0) % 360.0 - 180.0
+    wrapped = (np.asarray(lon, np.float64) + 180.0) % 360.0 - 180.0
+    # A hair below -180 the remainder rounds up to 360.
+    return np.where(wrapped >= 180.0, -180.0, wrapped)[()]
 
 
 def unwrap_lon(lon: npt.ArrayLike, around_lon: npt.ArrayLike) -> Any:
@@ -87,8 +100,7 @@ class LocalFrame:
 
     def to_metric(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Any, Any]:
         """East and north offsets in metres (x, y) of positions in degrees, vectorised."""
-        azimuth, distance = _inverse(self.lon, self.lat, lon, lat)
-        return (distance * np.sin(azimuth))[()], (distance * np.cos(azimuth))[()]
+        return offset_m(self.lon, self.lat, lon, lat)
 
     def to_lonlat(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Any, Any]:
         """Positions (lon, lat) in degrees of offsets in metres, lon in [-180, 180)."""
@@ -102,9 +114,9 @@ class LocalFrame:
 def _inverse(
     lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
-    """Azimuth at the first point in radians and distance in metres, broadcast."""
-    arrays = [np.asarray(a, np.float64) for a in (lon1, lat1, lon2, lat2)]
+    """Azimuth at the first point in degrees and distance in metres, broadcast."""
+    arrays = [np.asarray(degrees, np.float64) for degrees in (lon1, lat1, lon2, lat2)]
     # pyproj writes into what it is given, so broadcast views must become arrays of their own.
-    own = [np.array(a) for a in np.broadcast_arrays(*arrays)]
-    azimuth, _, distance = WGS84.inv(*own)
-    return np.radians(np.asarray(azimuth)), np.asarray(distance, np.float64)
+    lons1, lats1, lons2, lats2 = (np.array(a) for a in np.broadcast_arrays(*arrays))
+    azimuth, _, distance = WGS84.inv(lons1, lats1, lons2, lats2)
+    return np.asarray(azimuth, np.float64), np.asarray(distance, np.float64)

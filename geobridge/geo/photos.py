@@ -87,9 +87,12 @@ def read_photo_metadata(path: str | Path) -> PhotoMetadata:
                 exif.get_ifd(ExifTags.IFD.GPSInfo),
             )
             packet = image.info.get("xmp") or b""
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist: check the path.") from error
     except Exception as error:  # Pillow lets many kinds through on damaged headers
         raise ImageError(
-            f"{path} cannot be read as a photo ({error}): check that the file is a picture."
+            f"{path} cannot be read as a photo ({type(error).__name__}): check that the file is "
+            f"an intact picture."
         ) from error
     return _metadata(path, size, *blocks, xmp=_parse_xmp(packet))
 
@@ -202,7 +205,7 @@ def _degrees(
     parts = [_number(part) for part in (value if isinstance(value, tuple) else (value,))]
     if not 1 <= len(parts) <= 3 or any(part is None for part in parts):
         return None
-    degrees = sum(float(part or 0.0) / 60**power for power, part in enumerate(parts))
+    degrees: float = sum(float(part or 0.0) / 60**power for power, part in enumerate(parts))
     letter = _text(gps.get(reference_tag)).upper()[:1]
     if letter not in letters or not letter:
         raise PositionError(
@@ -216,9 +219,8 @@ def _altitude_m(gps: Mapping[int, Any], xmp: Mapping[str, str]) -> float | None:
     altitude_m = _number(gps.get(ExifTags.GPS.GPSAltitude))
     if altitude_m is None:
         return _number(xmp.get("drone-dji:AbsoluteAltitude"))
-    reference = gps.get(ExifTags.GPS.GPSAltitudeRef)
-    below_sea = reference in (1, b"\x01")
-    return -altitude_m if below_sea else altitude_m
+    is_below_sea = gps.get(ExifTags.GPS.GPSAltitudeRef) in (1, b"\x01")
+    return -altitude_m if is_below_sea else altitude_m
 
 
 def _attitude(gps: Mapping[int, Any], xmp: Mapping[str, str]) -> tuple[float | None, float | None]:

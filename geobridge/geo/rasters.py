@@ -25,10 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import shapely
-from affine import Affine
 from PIL import Image
-from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -36,18 +33,18 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from geobridge.errors import RasterError
-from geobridge.geo.distance import WGS84, LocalFrame, unwrap_lon, wrap_lon
+from geobridge.geo.distance import Floats, LocalFrame, unwrap_lon, wrap_lon
+from geobridge.geo.grid import PixelGrid
 
 Picture = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-
-# A grid turned by less than this is read as it is: UTM and national grids stay below it.
-MAX_TURN_DEG = 5.0
 
 # Pixels count as square when their sides differ by less than this.
 SQUARE_TOLERANCE = 0.005
 
 MIN_WINDOW_PX = 2.0
+
+# Windows closer than this are the same one; covers the rounding of floating-point sums.
+_SAME_PX = 1e-6
 
 # Blocks looked at to find the range of 16-bit values: 8 x 8 of 128 x 128 pixels.
 _SAMPLES_PER_AXIS = 8
@@ -85,10 +82,15 @@ class RasterWindow:
 
 @dataclass(frozen=True)
 class _Row:
-    """Centres of the windows of one row of the grid, in pixels."""
+    """One row of the grid of windows, in pixels: where they start and how large they are.
 
-    row: float
-    cols: Floats
+    The size is that of the smallest of the row: pixels may vary in ground size along it.
+    """
+
+    top: float
+    lefts: Floats
+    width: float
+    height: float
 
 
 class RasterMap:
@@ -115,7 +117,7 @@ class RasterMap:
         dataset = self._dataset()
         try:
             self._bands = _readable_bands(dataset, self.path)
-            self._grid = _Grid(dataset, self.path)
+            self._grid = PixelGrid(dataset, self.path)
         except RasterError:
             self.close()
             raise
@@ -157,7 +159,7 @@ class RasterMap:
 
     def window_count(self, footprint_m: float, stride_m: float) -> int:
         """How many windows `windows` gives."""
-        return sum(len(row.cols) for row in self._rows(footprint_m, stride_m))
+        return sum(len(row.lefts) for row in self._rows(footprint_m, stride_m))
 
     def windows(self, footprint_m: float, stride_m: float) -> Iterator[RasterWindow]:
         """Square ground windows from the top left, row by row, always the same ones.
@@ -174,7 +176,7 @@ class RasterMap:
             RasterError: a footprint is smaller than two pixels, or not positive.
         """
         for row in self._rows(footprint_m, stride_m):
-            yield from self._place(row.cols, np.full_like(row.cols, row.row), footprint_m, True)
+            yield from self._place_row(row, footprint_m)
 
     def window_at(self, lat: float, lon: float, footprint_m: float) -> RasterWindow:
         """The window centred (to the pixel) on a position, which may reach beyond the raster."""
@@ -185,7 +187,10 @@ class RasterMap:
                 f"lat {lat}, lon {lon} lies outside the coordinate system of {self.path}: ask "
                 f"for a position within its bounds {self.bounds}."
             )
-        return self._place(col, row, footprint_m, False)[0]
+        if self._grid.is_turned:
+            return self._place_north_up(col[0], row[0], footprint_m)
+        width, height = self._extents_px(col, row, footprint_m)
+        return self._place(np.rint(col - width / 2), np.rint(row - height / 2), width, height)[0]
 
     def read(self, window: RasterWindow, size: int | None = None) -> tuple[Picture, float]:
         """Read the pixels of one window.
@@ -229,59 +234,70 @@ class RasterMap:
 
     def _rows(self, footprint_m: float, stride_m: float) -> list[_Row]:
         self._check_footprint(footprint_m, stride_m)
-        # North-up squares on a turned grid cover everything when it is laid for the square
-        # that fits into them at any angle.
-        reach_m = footprint_m / math.sqrt(2) if self._grid.is_turned else footprint_m
-        stride_m = min(stride_m, reach_m) if self._grid.is_turned else stride_m
+        if self._grid.is_turned:
+            # North-up squares around the points of a turned grid cover everything when the grid
+            # is laid for the turned squares that fit into them.
+            footprint_m /= self._grid.spread
+            stride_m = min(stride_m, footprint_m)
         rows: list[_Row] = []
-        row = self._first(self.height, reach_m / self._pixel_m(0.0)[1])
+        top = 0.0
+        _, height = self._smallest_px(0.5, footprint_m)
         while True:
-            col_m, row_m = self._pixel_m(row)
-            half_px = reach_m / row_m / 2
-            is_last = row + half_px >= self.height - 0.5
-            if is_last and rows:
-                row = self.height - half_px
-            cols = _centers(self.width, reach_m / col_m, stride_m / col_m)
-            rows.append(_Row(row, cols))
+            width, height = self._smallest_px(top + height / 2, footprint_m)
+            step_x, step_y = (stride_m / footprint_m * extent for extent in (width, height))
+            is_last = top + height >= self.height - _SAME_PX
+            if is_last:
+                top = self.height - height if rows else min(0.0, (self.height - height) / 2)
+            row = _Row(self._snap(top), self._starts(width, step_x), width, height)
+            if not rows or row.top > rows[-1].top:
+                rows.append(row)
             if is_last:
                 return rows
-            row += stride_m / row_m
+            top += step_y
 
-    @staticmethod
-    def _first(length: float, extent: float) -> float:
-        return min(length, extent) / 2
-
-    def _pixel_m(self, row: float) -> tuple[float, float]:
-        """Largest ground size (across, down) of the pixels of one row, in metres.
-
-        The largest, so that windows laid by it leave no gap where pixels are smaller.
-        """
+    def _smallest_px(self, row: float, side_m: float) -> tuple[float, float]:
+        """Width and height in pixels of a ground square, the smallest along one row."""
         cols = np.array([0.0, self.width / 2, self.width])
-        steps = self._grid.steps_m(cols, np.full_like(cols, row))
-        across, down = (
-            np.hypot(steps[:, 0, 0], steps[:, 1, 0]),
-            np.hypot(steps[:, 0, 1], steps[:, 1, 1]),
-        )
-        return float(across.max()), float(down.max())
+        widths, heights = self._extents_px(cols, np.full_like(cols, row), side_m)
+        return float(widths.min()), float(heights.min())
+
+    def _extents_px(self, cols: Floats, rows: Floats, side_m: float) -> tuple[Floats, Floats]:
+        """Width and height in pixels of ground squares, whole unless they are to be turned."""
+        widths, heights = self._grid.extents_px(cols, rows, side_m)
+        if self._grid.is_turned:
+            return widths, heights
+        # Where pixels are all but square the window is too, so that it is read as it is.
+        is_square = np.abs(heights / widths - 1) < SQUARE_TOLERANCE
+        mean = np.sqrt(widths * heights)
+        widths, heights = np.where(is_square, mean, widths), np.where(is_square, mean, heights)
+        return np.maximum(1, np.rint(widths)), np.maximum(1, np.rint(heights))
+
+    def _snap(self, start: float) -> float:
+        return start if self._grid.is_turned else float(np.rint(start))
+
+    def _starts(self, extent: float, step: float) -> Floats:
+        """First columns of windows of `extent` every `step` that cover a row, the last flush."""
+        room = self.width - extent
+        if room <= 0:
+            return np.array([self._snap(room / 2)])
+        starts = np.append(np.arange(0, room - _SAME_PX, step), room)
+        return starts if self._grid.is_turned else np.unique(np.rint(starts))
+
+    def _place_row(self, row: _Row, footprint_m: float) -> list[RasterWindow]:
+        cols, middle = row.lefts + row.width / 2, row.top + row.height / 2
+        rows = np.full_like(cols, middle)
+        if self._grid.is_turned:
+            return [self._place_north_up(col, middle, footprint_m) for col in cols]
+        widths, heights = self._extents_px(cols, rows, footprint_m)
+        # Windows larger than the smallest of their row must still end inside the raster.
+        lefts = np.minimum(row.lefts, np.maximum(self.width - widths, row.lefts[0]))
+        tops = np.minimum(row.top, np.maximum(self.height - heights, min(row.top, 0)))
+        return self._place(lefts, tops, widths, heights)
 
     def _place(
-        self, cols: Floats, rows: Floats, footprint_m: float, keep_inside: bool
+        self, lefts: Floats, tops: Floats, widths: Floats, heights: Floats
     ) -> list[RasterWindow]:
-        """Windows around pixel positions (N,), moved inside the raster if asked."""
-        if self._grid.is_turned:
-            return [
-                self._place_north_up(c, r, footprint_m) for c, r in zip(cols, rows, strict=True)
-            ]
-        steps = self._grid.steps_m(cols, rows)
-        across_m = np.hypot(steps[:, 0, 0], steps[:, 1, 0])
-        down_m = np.hypot(steps[:, 0, 1], steps[:, 1, 1])
-        square = np.abs(across_m / down_m - 1) < SQUARE_TOLERANCE
-        mean_m = np.sqrt(across_m * down_m)
-        widths = np.maximum(1, np.rint(footprint_m / np.where(square, mean_m, across_m)))
-        heights = np.maximum(1, np.rint(footprint_m / np.where(square, mean_m, down_m)))
-        lefts, tops = np.rint(cols - widths / 2), np.rint(rows - heights / 2)
-        if keep_inside:
-            lefts, tops = _inside(lefts, widths, self.width), _inside(tops, heights, self.height)
+        """Windows of given pixels, (N,) each, with the ground under them."""
         corner_cols = lefts[:, None] + widths[:, None] * [0, 1, 1, 0, 0.5]
         corner_rows = tops[:, None] + heights[:, None] * [0, 0, 1, 1, 0.5]
         lon, lat = self._grid.to_lonlat(corner_cols, corner_rows)
@@ -326,13 +342,14 @@ class RasterMap:
         left, top = max(0, window.col_off), max(0, window.row_off)
         right = min(self.width, window.col_off + window.width)
         bottom = min(self.height, window.row_off + window.height)
+        if right <= left or bottom <= top:
+            shape = (out_height, out_width)
+            return np.zeros((*shape, 3), np.uint8), np.zeros(shape, bool)
         inside = Window(left, top, right - left, bottom - top)
         if (inside.width, inside.height) == (window.width, window.height):
             return self._read_inside(inside, out_width, out_height)
         image = np.zeros((out_height, out_width, 3), np.uint8)
         valid = np.zeros((out_height, out_width), bool)
-        if right <= left or bottom <= top:
-            return image, valid
         x0, x1 = (round((c - window.col_off) * out_width / window.width) for c in (left, right))
         y0, y1 = (round((r - window.row_off) * out_height / window.height) for r in (top, bottom))
         if x1 > x0 and y1 > y0:
@@ -385,7 +402,8 @@ class RasterMap:
     def _to_rgb(self, dataset: DatasetReader, bands: npt.NDArray[Any]) -> Picture:
         """(B, H, W) of the raster's kind to uint8 (H, W, 3)."""
         if self._is_palette:
-            return _palette(dataset, self._bands[0])[bands[0]]
+            colors: Picture = _palette(dataset, self._bands[0])[bands[0]]
+            return colors
         if self._is_16_bit:
             bands = self._stretch(bands)
         if len(bands) == 1:
@@ -400,84 +418,6 @@ class RasterMap:
         low, high = (limit[:, None, None] for limit in self._range)
         scaled = (bands - low) * (255.0 / np.maximum(high - low, 1.0))
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-
-class _Grid:
-    """Between a raster's pixels and WGS-84, and how large its pixels are on the ground."""
-
-    def __init__(self, dataset: DatasetReader, path: str) -> None:
-        self._transform: Affine = _checked_transform(dataset, path)
-        self._inverse: Affine = ~self._transform
-        crs = _checked_crs(dataset, path)
-        self._to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-        self._from_wgs84 = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-        cols = np.array([0.5, 0, 1, 1, 0]) * dataset.width
-        rows = np.array([0.5, 0, 0, 1, 1]) * dataset.height
-        self._check_place(crs, cols, rows, path)
-        self.is_turned = self._turn_deg(cols, rows) > MAX_TURN_DEG
-
-    def to_lonlat(self, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        """Degrees (lon, lat) of pixel positions."""
-        x, y = _apply(self._transform, cols, rows)
-        lon, lat = self._to_wgs84.transform(x, y)
-        return np.asarray(lon), np.asarray(lat)
-
-    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-        """Pixel positions (col, row) of degrees, on the side of the antimeridian of the raster."""
-        x, y = self._from_wgs84.transform(unwrap_lon(lon, self._center_lon), lat)
-        return _apply(self._inverse, np.asarray(x), np.asarray(y))
-
-    def steps_m(self, cols: Floats, rows: Floats) -> Floats:
-        """(N, 2, 2): metres (east, north) per step of one pixel (right, down) at N positions."""
-        half = 0.5
-        from_cols = np.stack([cols - half, cols], axis=1)
-        from_rows = np.stack([rows, rows - half], axis=1)
-        to_cols = np.stack([cols + half, cols], axis=1)
-        to_rows = np.stack([rows, rows + half], axis=1)
-        azimuth, _, length = WGS84.inv(
-            *self.to_lonlat(from_cols, from_rows), *self.to_lonlat(to_cols, to_rows)
-        )
-        azimuth = np.radians(azimuth)
-        return np.stack([length * np.sin(azimuth), length * np.cos(azimuth)], axis=1)
-
-    def bounds(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """West, south, east, north of the outline, sampled at 21 points a side."""
-        along = np.linspace(0, 1, 21)
-        zero, one = np.zeros_like(along), np.ones_like(along)
-        cols = np.concatenate([along, one, along, zero]) * width
-        rows = np.concatenate([zero, along, one, along]) * height
-        lon, lat = self.to_lonlat(cols, rows)
-        lon = unwrap_lon(lon, self._center_lon)
-        west, east = float(wrap_lon(lon.min())), float(lon.max())
-        east = east if east <= 180 and lon.min() >= -180 else float(wrap_lon(east))
-        return west, float(lat.min()), east, float(lat.max())
-
-    def _check_place(self, crs: CRS, cols: Floats, rows: Floats, path: str) -> None:
-        """Refuse a raster that does not lie where its coordinate system is."""
-        x, y = _apply(self._transform, cols, rows)
-        lon, lat = self._to_wgs84.transform(x, y)
-        # PROJ lets latitudes beyond the poles pass; half a degree forgives global grids.
-        is_placed = np.isfinite([lon, lat]).all() and np.abs(lat).max() <= 90.5
-        if not is_placed or not _within(crs, lon[0], lat[0], 10.0):
-            swapped_lon, swapped_lat = self._to_wgs84.transform(y[0], x[0])
-            if _within(crs, swapped_lon, swapped_lat, 1.0):
-                raise RasterError(
-                    f"{path} lies outside its coordinate system {crs.name}, but would lie inside "
-                    f"with its axes swapped: rewrite its transform with x east and y north."
-                )
-        if not is_placed:
-            raise RasterError(
-                f"{path} reaches beyond where its coordinate system {crs.name} is defined: "
-                f"correct its transform, or cut it with gdalwarp -te."
-            )
-        self._center_lon = float(wrap_lon(lon[0]))
-
-    def _turn_deg(self, cols: Floats, rows: Floats) -> float:
-        """Largest angle of the grid's axes from east and south, at the corners and centre."""
-        steps = self.steps_m(cols, rows)
-        right = np.degrees(np.arctan2(steps[:, 1, 0], steps[:, 0, 0]))
-        down = np.degrees(np.arctan2(steps[:, 0, 1], -steps[:, 1, 1]))
-        return float(np.abs([right, down]).max())
 
 
 @contextmanager
@@ -534,70 +474,6 @@ def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:
             f"it with gdal_translate -ot Byte -scale."
         )
     return bands
-
-
-def _checked_transform(dataset: DatasetReader, path: str) -> Affine:
-    transform = dataset.transform
-    if transform == Affine.identity() or transform.is_degenerate:
-        remedy = "warp it first with gdalwarp" if dataset.gcps[0] else "add one with gdal_edit.py"
-        raise RasterError(f"{path} has no geotransform, so its place is unknown: {remedy}.")
-    return transform
-
-
-def _checked_crs(dataset: DatasetReader, path: str) -> CRS:
-    if dataset.crs is None:
-        raise RasterError(
-            f"{path} has no coordinate reference system: add the one it was made in, for "
-            f"example with `rio edit-info --crs EPSG:32633 {path}`."
-        )
-    try:
-        crs = CRS.from_wkt(dataset.crs.to_wkt())
-        Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    except ProjError as error:
-        raise RasterError(
-            f"the coordinate system of {path} cannot be related to WGS-84 ({error}): set the one "
-            f"it was made in with `rio edit-info --crs`."
-        ) from error
-    return crs
-
-
-def _apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    a, b, c, d, e, f = transform[:6]
-    return a * x + b * y + c, d * x + e * y + f
-
-
-def _within(crs: CRS, lon: float, lat: float, margin_deg: float) -> bool:
-    """Whether a position lies in the area a coordinate system is made for, or close to it."""
-    if not (math.isfinite(lon) and math.isfinite(lat)) or abs(lat) > 90.5:
-        return False
-    area = crs.area_of_use
-    if area is None:
-        return True
-    width = (area.east - area.west) % 360 or 360.0
-    east_of_west = (lon - area.west + margin_deg) % 360
-    return bool(
-        area.south - margin_deg <= lat <= area.north + margin_deg
-        and (east_of_west <= width + 2 * margin_deg)
-    )
-
-
-def _centers(length: float, extent: float, stride: float) -> Floats:
-    """Centres of intervals of `extent` every `stride` that cover [0, length], the last flush."""
-    if length <= extent:
-        return np.array([length / 2])
-    # An interval that would move on by less than half a pixel is the same one.
-    count = math.ceil((length - extent - 0.5) / stride)
-    starts = np.append(np.arange(max(count, 0)) * stride, length - extent)
-    return starts + extent / 2
-
-
-def _inside(starts: Floats, extents: Floats, length: int) -> Floats:
-    """Starts moved so that the intervals lie in [0, length], centred where they do not fit."""
-    return np.where(
-        extents <= length,
-        np.clip(starts, 0, length - extents),
-        np.rint((length - extents) / 2),
-    )
 
 
 def _palette(dataset: DatasetReader, band: int) -> Picture:

@@ -1,0 +1,77 @@
+"""Tile arithmetic against the slippy-map formula written out."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geobridge.errors import SourceError
+from geobridge.geo.distance import distance_m
+from geobridge.geo.tiles import Tile, parse_tile_path, tile_bounds
+
+
+def corner_by_formula(x, y, z):
+    lon = x / 2**z * 360 - 180
+    lat = math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * y / 2**z))))
+    return lon, lat
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "z"), [(0, 0, 0), (1, 1, 1), (2**18 - 1, 5, 18), (156704, 106359, 18), (0, 511, 9)]
+)
+def test_bounds_follow_the_slippy_map_formula(x, y, z):
+    west, north = corner_by_formula(x, y, z)
+    east, south = corner_by_formula(x + 1, y + 1, z)
+
+    np.testing.assert_allclose(tile_bounds(x, y, z), (west, south, east, north), atol=1e-9)
+
+
+def test_the_whole_world_ends_where_web_mercator_does():
+    np.testing.assert_allclose(
+        tile_bounds(0, 0, 0), (-180, -85.0511287798, 180, 85.0511287798), atol=1e-9
+    )
+
+
+def test_a_tile_of_zoom_18_at_the_equator_is_153_metres():
+    west, south, east, _ = tile_bounds(2**17, 2**17 - 1, 18)
+
+    # 2 pi 6378137 / 2^18
+    assert distance_m(south, west, south, east) == pytest.approx(152.874, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "18_156704_106359.jpg",
+        "satellite/18_156704_106359.png",
+        "18/156704/106359.webp",
+        Path("/maps/town/18/156704/106359.jpg"),
+        "12/34/5/18_156704_106359.jpg",
+    ],
+)
+def test_tiles_are_known_by_both_ways_of_naming_them(path):
+    assert parse_tile_path(path) == Tile(x=156704, y=106359, z=18)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "photo.jpg",
+        "2024/10/30.jpg",  # a date: no zoom 2024
+        "1/2/0.jpg",  # zoom 1 has x 0 and 1
+        "1_0_2.jpg",
+        "18_156704.jpg",
+        "a18_156704_106359.jpg",
+        "18/156704/106359",
+        "18/156704/y106359.jpg",
+    ],
+)
+def test_other_files_are_no_tiles(path):
+    assert parse_tile_path(path) is None
+
+
+@pytest.mark.parametrize(("x", "y", "z"), [(2, 0, 1), (0, -1, 3), (0, 0, 31), (0, 0, -1)])
+def test_tiles_that_do_not_exist_have_no_bounds(x, y, z):
+    with pytest.raises(SourceError, match=f"x={x}, y={y} at zoom {z}"):
+        tile_bounds(x, y, z)
