@@ -204,7 +204,7 @@ def test_a_folder_without_weights_says_what_to_do(zoo, tmp_path):
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((zoo["dinov2"] / name).read_bytes())
 
-    with pytest.raises(ModelError, match="cannot be loaded .* pass its local folder"):
+    with pytest.raises(ModelError, match=r"cannot be loaded .* pass its local folder"):
         GeoBridge.from_towers(str(tmp_path))
 
 

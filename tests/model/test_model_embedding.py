@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geobridge.errors import ImageError, ModelError, TextTooLongError
+from geobridge.imagery.street import StreetField
+from geobridge.model.geobridge import GeoBridge
+
+RANDOM = np.random.default_rng(0)
+
+
+def picture(height=20, width=24):
+    return RANDOM.integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("view", ["drone", "street", "satellite"])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_rows_are_float32_of_unit_norm(view, count, tiny):
+    rows = tiny.embed(view, [picture() for _ in range(count)], batch_size=2)
+
+    assert rows.shape == (count, 8)
+    assert rows.dtype == np.float32
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(count), abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["separate", "shared", "adapter"])
+def test_every_arrangement_of_weights_embeds_every_modality(weights, make_tiny):
+    model = make_tiny(weights=weights)
+
+    assert model.modalities == ("drone", "street", "satellite", "text")
+    for view in ("drone", "street", "satellite"):
+        assert model.embed(view, [picture()]).shape == (1, 8)
+    assert model.embed("text", ["a river", "a harbour", ""]).shape == (3, 8)
+
+
+def test_an_item_does_not_depend_on_its_batch_or_its_neighbours(tiny):
+    pictures = [picture(20 + index, 30) for index in range(5)]
+
+    together = tiny.embed("drone", pictures)
+
+    np.testing.assert_allclose(tiny.embed("drone", pictures, batch_size=2), together, atol=1e-5)
+    np.testing.assert_allclose(tiny.embed("drone", pictures[3:4]), together[3:4], atol=1e-5)
+
+
+def test_with_group_normalisation_training_mode_changes_nothing(tiny):
+    batch = torch.stack([tiny.prepare("drone", picture()) for _ in range(3)])
+    trained = tiny.train().encode_images("drone", batch).detach().numpy()
+
+    np.testing.assert_allclose(tiny.embed_prepared("drone", batch), trained, atol=1e-5)
+    assert tiny.training
+
+
+def test_a_file_is_embedded_as_its_pixels(tiny, tmp_path):
+    image = picture(16, 16)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+
+    rows = tiny.embed("satellite", [tmp_path / "photo.png", str(tmp_path / "photo.png")])
+
+    expected = tiny.embed("satellite", [image, image])
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+
+
+def test_the_field_of_view_of_a_street_picture_matters(tiny, tmp_path):
+    image = picture(16, 64)
+    Image.fromarray(image).save(tmp_path / "street.png")
+    guessed = tiny.embed("street", [image])
+
+    narrow = tiny.embed("street", [image], fields=[StreetField(60.0, 15.0)])
+
+    assert not np.allclose(narrow, guessed, atol=1e-3)
+    np.testing.assert_allclose(tiny.embed("street", [tmp_path / "street.png"]), guessed, atol=1e-6)
+    np.testing.assert_allclose(
+        tiny.embed("street", [image, image], fields=[None, StreetField(60.0, 15.0)]),
+        np.vstack([guessed, narrow]),
+        atol=1e-5,
+    )
+
+
+def test_prepared_float_pictures_are_taken_as_normalised(tiny):
+    batch = torch.stack([tiny.prepare("drone", picture())])
+    normalised = tiny.config.preprocess["drone"].normalize(batch)
+
+    assert torch.allclose(
+        tiny.encode_images("drone", batch), tiny.encode_images("drone", normalised), atol=1e-6
+    )
+
+
+def test_gradients_reach_every_weight_of_every_modality(tiny):
+    tiny.train()
+    street = torch.stack([tiny.prepare("street", picture(8, 32)) for _ in range(2)])
+    square = torch.stack([tiny.prepare("drone", picture()) for _ in range(2)])
+    rows = [
+        tiny.encode_images("drone", square),
+        tiny.encode_images("satellite", square),
+        tiny.encode_images("street", street),
+        tiny.encode_texts(["a", "b"]),
+    ]
+
+    (tiny.logit_scale.exp() * sum(row[:, 0].sum() for row in rows)).backward()
+
+    without = [name for name, weight in tiny.named_parameters() if weight.grad is None]
+    assert without == []
+
+
+def test_a_model_without_text_says_what_it_embeds(make_tiny):
+    square = {"height": 16, "width": 16}
+    model = make_tiny(text=None, preprocess={"drone": square, "satellite": square})
+
+    assert model.modalities == ("drone", "satellite")
+    with pytest.raises(
+        ModelError, match="model 'tiny' has no text encoder; it embeds drone, satellite"
+    ):
+        model.embed("text", ["a river"])
+    with pytest.raises(ModelError, match="has no street encoder"):
+        model.prepare("street", picture())
+    with pytest.raises(ModelError, match="'air' is no modality"):
+        model.embed("air", [picture()])
+
+
+def test_a_model_without_tokenizer_says_how_to_get_one(make_tiny):
+    model = make_tiny(tokenizer=None)
+
+    with pytest.raises(ModelError, match=r"no tokenizer: .*attach_tokenizer"):
+        model.embed("text", ["a river"])
+
+
+def test_a_tokenizer_larger_than_its_encoder_is_refused(make_tiny, words, tiny_config):
+    text = tiny_config()["text"]
+    small = text | {"config": text["config"] | {"vocab_size": 100}}
+
+    with pytest.raises(ModelError, match=r"has \d+ tokens and the text encoder .* 100 rows"):
+        make_tiny(text=small)
+    with pytest.raises(ModelError, match="has no text encoder"):
+        make_tiny(text=None).attach_tokenizer(words)
+
+
+def test_more_tokens_than_positions_are_refused(make_tiny, tiny_config):
+    with pytest.raises(ModelError, match="24 positions, fewer than max_tokens = 30"):
+        make_tiny(text=tiny_config()["text"] | {"max_tokens": 30})
+
+
+def test_a_tower_that_cannot_be_built_names_its_reason(make_tiny, tiny_config):
+    image = tiny_config()["image"]
+
+    with pytest.raises(ModelError, match="ResNetModel cannot be built from its configuration"):
+        make_tiny(image=image | {"config": {"layer_type": "triangular"}})
+
+
+def test_long_text_and_bad_files_are_named(tiny, tmp_path):
+    with pytest.raises(TextTooLongError, match="the model takes at most 24"):
+        tiny.embed("text", ["0123456789" * 4])
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        tiny.embed("drone", [picture(), tmp_path / "broken.jpg"])
+
+
+def test_a_single_item_instead_of_a_list_is_refused(tiny):
+    with pytest.raises(ModelError, match=r"takes a list of items: pass \['a river'\]"):
+        tiny.embed("text", "a river")
+
+
+def test_pictures_of_the_wrong_shape_are_refused(tiny):
+    with pytest.raises(ModelError, match=r"takes drone pictures of shape \(B, 3, 16, 16\)"):
+        tiny.encode_images("drone", torch.zeros(2, 3, 16, 64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_an_embedding_that_is_none_names_its_item(value, tiny, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "photo.png")
+    with torch.no_grad():
+        for module in (tiny.heads["drone"].projection, tiny.text.trunk.text_projection):
+            module.weight.fill_(value)
+
+    with pytest.raises(ModelError, match=r"photo\.png' by model 'tiny' is not finite or zero"):
+        tiny.embed("drone", [tmp_path / "photo.png"])
+    with pytest.raises(ModelError, match="embedding of 'a river' by"):
+        tiny.embed("text", ["a river"])
+    with pytest.raises(ModelError, match="embedding of picture 0 by"):
+        tiny.embed_prepared("drone", torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    assert tiny.embed("satellite", [picture()]).shape == (1, 8)
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_callers_generator_alone(make_tiny):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+
+    first, again, other = make_tiny(seed=1), make_tiny(seed=1), make_tiny(seed=2)
+
+    assert torch.equal(torch.rand(1), expected)
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_the_mini_preset_is_whole_and_small(words):
+    model = GeoBridge.from_preset("mini", tokenizer=words)
+
+    assert model.dim == 256
+    assert model.modalities == ("drone", "street", "satellite", "text")
+    # In float16: two bytes a weight, under 25 MB.
+    assert sum(weight.numel() for weight in model.parameters()) * 2 < 24e6
+    assert model.prepare("street", picture()).shape == (3, 128, 512)
