@@ -13,7 +13,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from geobridge.errors import ImageError
+from geobridge.errors import ImageError, RasterError
 from geobridge.geo.rasters import color_bands, open_dataset
 
 Picture = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ MAX_PIXELS = 178_956_970
 """Largest picture that is decoded, width x height: half a gigabyte, where Pillow refuses too."""
 
 # Formats that only hold pixels: among the others Pillow knows are some that start programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
 
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
@@ -50,6 +50,8 @@ def read_image(source: str | Path | bytes, *, min_side: int | None = None) -> Pi
         return _read(source, min_side)
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error.__cause__
+    except RasterError as error:
+        raise ImageError(str(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} {_TOO_LARGE}") from error
     except FileNotFoundError as error:
@@ -120,8 +122,11 @@ def _jpeg_orientation(data: bytes) -> int:
     # Opening a JPEG with Pillow costs more than looking whether it has any EXIF.
     if b"Exif\x00\x00" not in data[:65536]:
         return 1
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _orientation(image)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _orientation(image)
+    except (OSError, Warning):  # Pillow is stricter with headers than the pixels need
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:

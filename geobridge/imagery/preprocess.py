@@ -108,7 +108,7 @@ class Preprocess:
         """Place a picture on a canvas of 360 x (360 height / width) degrees, horizon centred."""
         height_px, width_px = image.shape[:2]
         field = field or street_field(width_px, height_px)
-        canvas_deg = min(180.0, 360.0 * self.height / self.width)
+        canvas_deg = 360.0 * self.height / self.width
         vertical_deg = min(field.vertical_fov_deg, canvas_deg)
         rows = max(1, round(height_px * vertical_deg / field.vertical_fov_deg))
         top = (height_px - rows) // 2
