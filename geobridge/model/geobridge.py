@@ -290,7 +290,7 @@ class GeoBridge(nn.Module):
         for start in range(0, len(items), batch_size):
             part = items[start : start + batch_size]
             part_fields = fields[start : start + batch_size] if fields else [None] * len(part)
-            names = [_name_item(item, start + index) for index, item in enumerate(part)]
+            names = [_name_item(modality, item, start + index) for index, item in enumerate(part)]
             if modality == "text":
                 rows.append(self._embed_texts(cast(Sequence[str], part), names))
             else:
@@ -399,10 +399,10 @@ def _unit(rows: Tensor) -> Tensor:
     return nn.functional.normalize(rows.float(), dim=-1)
 
 
-def _name_item(item: object, index: int) -> str:
+def _name_item(modality: Modality, item: object, index: int) -> str:
     if isinstance(item, np.ndarray):
         return f"picture {index}"
-    return repr(str(item)[:60])
+    return repr(str(item)[:60] if modality == "text" else str(item))
 
 
 @contextmanager

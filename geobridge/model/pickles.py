@@ -39,7 +39,7 @@ _DAMAGE = (
 )  # fmt: skip
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Far more than any model holds; a file that refers to itself many times over stops here.
-_MOST_NODES = 1_000_000
+_MOST_NODES = 200_000
 
 
 class _RefusedError(Exception):
@@ -321,15 +321,21 @@ def _walk(node: Any, prefix: str, above: set[int], budget: list[int]) -> Iterato
     if id(node) in above:
         return
     above = above | {id(node)}
-    groups = [node]
+    for key, value in _members(node):
+        if isinstance(value, TensorRecord | int | float | str):
+            yield prefix + key, value
+        else:
+            yield from _walk(value, f"{prefix}{key}.", above, budget)
+
+
+def _members(node: Any) -> Iterator[tuple[str, Any]]:
+    """What belongs to a module (as in its state dict), plus its attributes; or a dict's items."""
+    groups, left_out = [node], ()
     if isinstance(node, _Inert):
         kinds = ("_parameters", "_buffers", "_modules")
         groups = [*(node.state.get(kind) for kind in kinds), node.state]
+        left_out = node.state.get("_non_persistent_buffers_set") or ()
     for group in groups:
         for key, value in group.items() if isinstance(group, Mapping) else ():
-            if not isinstance(key, str) or key.startswith("_"):
-                continue
-            if isinstance(value, TensorRecord | int | float | str):
-                yield prefix + key, value
-            else:
-                yield from _walk(value, f"{prefix}{key}.", above, budget)
+            if isinstance(key, str) and not key.startswith("_") and key not in left_out:
+                yield key, value
