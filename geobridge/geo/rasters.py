@@ -25,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import shapely
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -200,8 +202,9 @@ class RasterMap:
             size: side of the returned square in pixels; by default the window's own resolution.
 
         Returns:
-            The picture, uint8 (size, size, 3), black where there is nothing, and the share of it
-            that has data (0..1), counting nodata, transparency and what lies beyond the raster.
+            The picture, uint8 (size, size, 3), writable but perhaps strided, black where there is
+            nothing; and the share of it that has data (0..1), after nodata, transparency and
+            what lies beyond the raster.
 
         Raises:
             RasterError: the pixels cannot be read.
@@ -362,19 +365,24 @@ class RasterMap:
         self, window: Window, out_width: int, out_height: int
     ) -> tuple[Picture, npt.NDArray[np.bool_] | None]:
         dataset = self._dataset()
-        # Indices of a palette cannot be averaged.
-        resampling = Resampling.nearest if self._is_palette else Resampling.cubic
-        shape = (out_height, out_width)
-        bands = dataset.read(
+        # GDAL reduces by a whole factor (through overviews, where there are any), torch the rest:
+        # several times faster than GDAL's own resampling, and as good as Pillow's.
+        factor = max(1, int(min(window.width / out_width, window.height / out_height) / 2))
+        shape = (math.ceil(window.height / factor), math.ceil(window.width / factor))
+        kind = dataset.dtypes[self._bands[0] - 1]
+        pixels = np.empty((*shape, len(self._bands)), kind)
+        dataset.read(
             self._bands,
+            # Written with channels last, which is how torch resizes fastest.
+            out=np.moveaxis(pixels, 2, 0),
             window=window,
-            out_shape=(len(self._bands), *shape),
-            resampling=resampling,
+            # Indices of a palette cannot be averaged.
+            resampling=Resampling.nearest if self._is_palette else Resampling.average,
         )
-        image = self._to_rgb(dataset, bands)
+        image = _resize(self._to_rgb(dataset, pixels), out_height, out_width)
         if not self._has_mask:
             return image, None
-        valid = dataset.dataset_mask(window=window, out_shape=shape) > 127
+        valid = dataset.dataset_mask(window=window, out_shape=(out_height, out_width)) > 127
         if valid.all():
             return image, None
         image[~valid] = 0
@@ -399,24 +407,22 @@ class RasterMap:
         picture[~seen] = 0
         return picture, float(seen.mean())
 
-    def _to_rgb(self, dataset: DatasetReader, bands: npt.NDArray[Any]) -> Picture:
-        """(B, H, W) of the raster's kind to uint8 (H, W, 3)."""
+    def _to_rgb(self, dataset: DatasetReader, pixels: npt.NDArray[Any]) -> Picture:
+        """Pixels (H, W, B) of the raster's kind to uint8 (H, W, 3)."""
         if self._is_palette:
-            colors: Picture = _palette(dataset, self._bands[0])[bands[0]]
+            colors: Picture = _palette(dataset, self._bands[0])[pixels[:, :, 0]]
             return colors
         if self._is_16_bit:
-            bands = self._stretch(bands)
-        if len(bands) == 1:
-            return np.repeat(bands[0][:, :, None], 3, axis=2)
-        return np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+            pixels = self._stretch(pixels)
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
-    def _stretch(self, bands: npt.NDArray[Any]) -> Picture:
+    def _stretch(self, pixels: npt.NDArray[Any]) -> Picture:
         """16 bits to 8 between the 2nd and 98th percentile of each band of the whole raster."""
         with self._lock:
             if self._range is None:
                 self._range = _percentiles(self._local.handle, self._bands)
-        low, high = (limit[:, None, None] for limit in self._range)
-        scaled = (bands - low) * (255.0 / np.maximum(high - low, 1.0))
+        low, high = self._range
+        scaled = (pixels - low) * (255.0 / np.maximum(high - low, 1.0))
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
@@ -474,6 +480,16 @@ def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:
             f"it with gdal_translate -ot Byte -scale."
         )
     return bands
+
+
+def _resize(image: Picture, height: int, width: int) -> Picture:
+    """(H, W, 3) uint8 to (height, width, 3), bicubic with antialiasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    resized = F.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+    picture: Picture = resized[0].permute(1, 2, 0).numpy()
+    return picture
 
 
 def _palette(dataset: DatasetReader, band: int) -> Picture:
