@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from geobridge.errors import ModelError
-from geobridge.geo.photos import read_photo_metadata
+from geobridge.errors import ModelError, PositionError
+from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.street import StreetField, street_field
 from geobridge.model.checkpoint import (
@@ -371,7 +371,7 @@ class GeoBridge(nn.Module):
         preprocess = self.config.preprocess[view]
         image = read_image(item, min_side=max(preprocess.height, preprocess.width))
         if view == "street" and field is None:
-            field = street_field(image.shape[1], image.shape[0], read_photo_metadata(item))
+            field = street_field(image.shape[1], image.shape[0], _metadata(item))
         return self.prepare(view, image, field)
 
     @staticmethod
@@ -399,6 +399,13 @@ def _unit(rows: Tensor) -> Tensor:
     return nn.functional.normalize(rows.float(), dim=-1)
 
 
+def _metadata(path: str | Path) -> PhotoMetadata | None:
+    try:
+        return read_photo_metadata(path)
+    except PositionError:  # where the photo claims to be does not matter to its embedding
+        return None
+
+
 def _name_item(modality: Modality, item: object, index: int) -> str:
     if isinstance(item, np.ndarray):
         return f"picture {index}"
@@ -407,12 +414,13 @@ def _name_item(modality: Modality, item: object, index: int) -> str:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 @contextmanager

@@ -3,8 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from geobridge.errors import ImageError, ModelError, TextTooLongError
+from geobridge.errors import ImageError, ModelError, PositionError, TextTooLongError
+from geobridge.geo.photos import read_photo_metadata
 from geobridge.imagery.street import StreetField
+from geobridge.model.config import parse_config, read_preset
 from geobridge.model.geobridge import GeoBridge
 
 RANDOM = np.random.default_rng(0)
@@ -75,6 +77,28 @@ def test_the_field_of_view_of_a_street_picture_matters(tiny, tmp_path):
         np.vstack([guessed, narrow]),
         atol=1e-5,
     )
+
+
+def test_an_impossible_position_in_a_street_photo_does_not_stop_it(tiny, tmp_path):
+    image = Image.fromarray(picture(16, 64))
+    exif = Image.Exif()
+    # GPS block: 0 degrees north, 0 degrees east.
+    exif.get_ifd(0x8825).update({1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)})
+    image.save(tmp_path / "nowhere.jpg", exif=exif)
+    with pytest.raises(PositionError):
+        read_photo_metadata(tmp_path / "nowhere.jpg")
+
+    assert tiny.embed("street", [tmp_path / "nowhere.jpg"]).shape == (1, 8)
+
+
+def test_embedding_leaves_frozen_parts_of_a_model_in_training_frozen(tiny):
+    tiny.train()
+    tiny.trunks.eval()
+
+    tiny.embed("drone", [picture()])
+
+    assert tiny.heads.training
+    assert not tiny.trunks.training
 
 
 def test_prepared_float_pictures_are_taken_as_normalised(tiny):
@@ -200,3 +224,38 @@ def test_the_mini_preset_is_whole_and_small(words):
     # In float16: two bytes a weight, under 25 MB.
     assert sum(weight.numel() for weight in model.parameters()) * 2 < 24e6
     assert model.prepare("street", picture()).shape == (3, 128, 512)
+
+
+def test_a_base_preset_trains_in_little_memory_and_the_paper_has_four_towers():
+    # Published sizes: CLIP ViT-B/16 86.2 M and its text tower 63.4 M; ViT-L/14 304.0 M, 123.8 M.
+    with torch.device("meta"):
+        base, paper = GeoBridge(read_preset("base")), GeoBridge(read_preset("paper"))
+
+    def millions(module):
+        return sum(weight.numel() for weight in module.parameters()) / 1e6
+
+    assert millions(base.trunks) == pytest.approx(86.2, abs=0.1)
+    assert millions(base.text) == pytest.approx(63.4, abs=0.1)
+    assert millions(base.heads) < 1
+    assert millions(paper.trunks) == pytest.approx(3 * 304.0, abs=1)
+    assert millions(paper.text) == pytest.approx(123.7, abs=0.2)
+
+
+def test_a_preset_can_start_from_a_local_folder(zoo):
+    model = GeoBridge.from_preset("base", source=str(zoo["clip"]))
+
+    assert model.config.preprocess["street"].fit == "squash"
+    assert model.config.preprocess["drone"].height == 32
+    assert model.config.image.source == str(zoo["clip"])
+    assert model.embed("text", ["a pier"]).shape == (1, 512)
+    expected = GeoBridge.from_towers(str(zoo["clip"])).trunks["shared"].state_dict()
+    for name, weight in model.trunks["shared"].state_dict().items():
+        assert torch.equal(weight, expected[name])
+
+
+def test_a_preset_without_pretrained_weights_needs_no_hub(tiny_config):
+    config = parse_config(
+        tiny_config(image=tiny_config()["image"] | {"source": "nobody/nothing"}), "test"
+    )
+
+    assert GeoBridge.from_config(config, pretrained=False).dim == 8
