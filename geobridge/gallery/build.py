@@ -1,7 +1,7 @@
 """Embedding references into a gallery: readers run ahead, the model never waits for a file."""
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from geobridge.views import Modality
 Progress = Callable[[int, int | None], None]
 """Told how many items are dealt with, and of how many where that is known."""
 
-NOT_FINITE = "embedding not finite"
+NOT_EMBEDDED = "cannot be embedded"
 TEXT_TOO_LONG = "text too long"
 
 # Batches read ahead of the model: one being waited for and one to spare.
@@ -56,10 +56,10 @@ class ReferenceModel(EmbeddingModel, Protocol):
         """Picture (H, W, 3) uint8 to the model's input, (3, height, width) uint8."""
 
     def embed_prepared(self, view: Any, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """(B, 3, height, width) uint8 to (B, D) unit-norm float32."""
+        """(B, 3, height, width) uint8 to (B, D) unit-norm float32; ModelError if not finite."""
 
     def embed(self, modality: Any, items: Any) -> npt.NDArray[np.float32]:
-        """Sentences to (B, D) unit-norm float32."""
+        """Sentences to (B, D) unit-norm float32; TextTooLongError if one is too long."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def build_gallery(
         progress: called after every batch.
 
     Raises:
-        ModelError: the model lacks a modality, or gives numbers that are not finite.
+        ModelError: the model lacks a modality, or can embed nothing of a batch.
         GalleryError: `out` belongs to another model, another process or something else.
         SourceError: nothing in the sources could be indexed.
     """
@@ -192,48 +192,39 @@ def _read(item: ReferenceItem, model: ReferenceModel) -> Skipped | tuple[Referen
 def _embed(
     batch: list[tuple[ReferenceItem, Any]], writer: GalleryWriter, model: ReferenceModel
 ) -> None:
-    """Embed items of one modality and hand them on; embeddings that are not finite are noted."""
+    """Embed items of one modality and hand them on; what cannot be embedded is noted."""
     items = [item for item, _ in batch]
     modality = items[0].modality
-    contents = [content for _, content in batch]
-    if modality == "text":
-        items, vectors = _embed_texts(items, contents, writer, model)
-    else:
-        vectors = model.embed_prepared(modality, torch.stack(contents))
-    finite = np.isfinite(vectors).all(axis=1)
-    if len(items) > 1 and not finite.any():
-        raise ModelError(
-            f"Model {model.name!r} gives embeddings that are not finite ({items[0].path} is the "
-            f"first of a whole batch): its weights are damaged, load another checkpoint."
-        )
-    for item in (item for item, good in zip(items, finite, strict=True) if not good):
-        writer.leave_out(item.left_out("unreadable", NOT_FINITE))
-    if finite.any():
-        kept = [item for item, good in zip(items, finite, strict=True) if good]
-        writer.add(kept, vectors[finite])
-
-
-def _embed_texts(
-    items: list[ReferenceItem], texts: list[str], writer: GalleryWriter, model: ReferenceModel
-) -> tuple[list[ReferenceItem], npt.NDArray[np.float32]]:
     try:
-        return items, model.embed("text", texts)
-    except TextTooLongError:
-        pass
-    # One sentence is too long, and the model does not say which: ask for each.
-    kept, rows = [], [np.empty((0, model.dim), dtype=np.float32)]
-    for item, text in zip(items, texts, strict=True):
+        writer.add(items, _vectors(modality, [content for _, content in batch], model))
+        return
+    except ModelError as error:
+        whole_batch = error
+    # The model refuses a batch for the sake of one item: find it.
+    refused: list[tuple[ReferenceItem, ModelError]] = []
+    for item, content in batch:
         try:
-            rows.append(model.embed("text", [text]))
-            kept.append(item)
-        except TextTooLongError as error:
-            writer.leave_out(item.left_out("unreadable", TEXT_TOO_LONG, str(error)))
-    return kept, np.concatenate(rows)
+            writer.add([item], _vectors(modality, [content], model))
+        except ModelError as error:
+            refused.append((item, error))
+    if len(refused) == len(batch) > 1 and not isinstance(whole_batch, TextTooLongError):
+        raise whole_batch
+    for item, why in refused:
+        reason = TEXT_TOO_LONG if isinstance(why, TextTooLongError) else NOT_EMBEDDED
+        writer.leave_out(item.left_out("unreadable", reason, str(why)))
+
+
+def _vectors(
+    modality: Modality, contents: list[Any], model: ReferenceModel
+) -> npt.NDArray[np.float32]:
+    if modality == "text":
+        return model.embed("text", contents)
+    return model.embed_prepared(modality, torch.stack(contents))
 
 
 def read_ahead(
     items: Iterable[T], read: Callable[[T], R], *, workers: int, depth: int
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """`map(read, items)` in order, with `workers` threads reading at most `depth` items ahead.
 
     `items` is walked on a thread of its own. What it or `read` raises is raised here. Closing the

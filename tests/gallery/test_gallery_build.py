@@ -434,32 +434,39 @@ def test_a_modality_the_model_lacks_is_said_before_anything_is_written(tmp_path,
 
 
 class Broken(FakeModel):
-    """Gives NaN for some pictures: the `bad`-th ones it is asked for."""
+    """Refuses, as `GeoBridge` does, every batch with a picture it cannot embed."""
 
-    def __init__(self, bad):
+    def __init__(self, refused):
         super().__init__()
-        self.bad = bad
+        self.refused = refused
 
     def embed_prepared(self, view, batch):
-        first = self.pictures
-        vectors = super().embed_prepared(view, batch)
-        for number in range(len(batch)):
-            if first + number in self.bad:
-                vectors[number, 0] = np.nan
-        return vectors
+        if any(np.array_equal(picture, self.refused) for picture in batch):
+            raise ModelError("the embedding is not finite: the weights are damaged.")
+        return super().embed_prepared(view, batch)
 
 
-def test_an_embedding_that_is_not_finite_is_left_out(tmp_path):
+def test_a_picture_the_model_cannot_embed_is_left_out_alone(tmp_path):
+    pixels = noise(300, 300)
+    path = write_map(tmp_path / "map.tif", pixels)
+    refused = FakeModel().prepare("satellite", pixels[100:200, 100:200])
+    summary = build_gallery([open_map(path)], Broken(refused), tmp_path / "g", batch_size=3)
+    assert (summary.indexed, summary.by_reason) == (8, {"cannot be embedded": 1})
+    assert left_out_of(tmp_path / "g")[0]["window"] == "100 100 100 100"
+
+
+def test_a_model_that_embeds_nothing_of_a_batch_stops_the_build(tmp_path, model):
+    path = write_map(tmp_path / "map.tif", np.tile(noise(100, 100), (3, 3, 1)))
+    refused = model.prepare("satellite", noise(100, 100))
+    with pytest.raises(ModelError, match="not finite"):
+        build_gallery([open_map(path)], Broken(refused), tmp_path / "g", batch_size=3)
+
+
+def test_the_gallery_itself_takes_no_vectors_that_are_not_finite(tmp_path, model):
     path = write_map(tmp_path / "map.tif", noise(300, 300))
-    summary = build_gallery([open_map(path)], Broken({4}), tmp_path / "g", batch_size=3)
-    assert (summary.indexed, summary.by_reason) == (8, {"embedding not finite": 1})
-    assert np.isfinite(GalleryStore.open(tmp_path / "g").vectors()).all()
-
-
-def test_a_model_that_gives_nothing_finite_stops_the_build(tmp_path):
-    path = write_map(tmp_path / "map.tif", noise(300, 300))
-    with pytest.raises(ModelError, match=r"not finite.*damaged"):
-        build_gallery([open_map(path)], Broken(range(99)), tmp_path / "g", batch_size=3)
+    model.embed_prepared = lambda _view, batch: np.full((len(batch), 48), np.nan, np.float32)
+    with pytest.raises(GalleryError, match="takes 9 finite vectors of 48 dimensions"):
+        build_gallery([open_map(path)], model, tmp_path / "g")
 
 
 def test_readers_stay_a_bounded_number_of_items_ahead():

@@ -9,16 +9,17 @@ from geobridge.gallery import manifest
 from geobridge.gallery.sources.files import is_picture_name, list_files
 from geobridge.gallery.sources.items import Source
 from geobridge.gallery.sources.photos import PhotoSource
-from geobridge.gallery.sources.places import PlacesSource, is_places_folder
+from geobridge.gallery.sources.places import PlacesSource
 from geobridge.gallery.sources.raster import RasterSource
 from geobridge.gallery.sources.table import TABLE_SUFFIXES, TableSource
 from geobridge.gallery.sources.tiles import TileSource
 from geobridge.geo.rasters import open_dataset
 from geobridge.geo.tiles import parse_tile_path
+from geobridge.places.table import is_places
 from geobridge.views import VIEWS, View
 
 # Pictures of a folder that are looked at to tell what it holds.
-_LOOK_AT = 5
+_LOOK_AT = 20
 
 _MAP_SUFFIXES = (".tif", ".tiff", ".vrt", ".mbtiles")
 
@@ -59,14 +60,14 @@ def open_source(
         raise SourceError(f"{path} does not exist: check the path.")
     if path.is_dir():
         _refuse_gallery(path)
-        if is_places_folder(path):
-            return PlacesSource(path, view, footprint_m=footprint_m, text=text)
+        if is_places(path):
+            return PlacesSource(path, view, text=text)
     elif path.suffix.lower() in TABLE_SUFFIXES:
         return TableSource(path, view, footprint_m=footprint_m, text=text)
     if text:
         raise SourceError(f"{path} holds no texts: index a table or a places data set with them.")
     pictures = _first_pictures(path)
-    if pictures and path.is_dir() and all(parse_tile_path(name) for name in pictures):
+    if path.is_dir() and sum(_is_tile(name) for name in pictures) > len(pictures) / 2:
         return TileSource(path, view)
     if _is_map(path, pictures):
         return RasterSource(
@@ -97,6 +98,10 @@ def _first_pictures(path: Path) -> list[str]:
     """Names of the first few pictures of a folder, or of the file itself if it is one."""
     names = list_files(path) if path.is_dir() else iter([path.name])
     return list(islice((name for name in names if is_picture_name(name)), _LOOK_AT))
+
+
+def _is_tile(name: str) -> bool:
+    return parse_tile_path(name) is not None
 
 
 def _is_map(path: Path, pictures: list[str]) -> bool:

@@ -154,7 +154,7 @@ class TableSource(Source):
             check_position(*center(geometry), what)
             return geometry
         if all(row.get(name) is not None for name in _BOUNDS):
-            return _checked_bounds(*(_number(row[name]) for name in _BOUNDS), what)
+            return _checked_bounds(what, *(_number(row[name]) for name in _BOUNDS))
         if isinstance(geometry, shapely.Point) and not geometry.is_empty:
             lat, lon = geometry.y, geometry.x
         elif row.get("lat") is not None and row.get("lon") is not None:
@@ -219,12 +219,14 @@ def _in_degrees(frame: geopandas.GeoDataFrame, path: Path) -> pandas.DataFrame:
         raise SourceError(
             f"{path} has a geometry without a coordinate system: set one, such as EPSG:4326."
         )
-    frame = frame.to_crs("EPSG:4326").rename_geometry("geometry")
+    frame = frame.to_crs("EPSG:4326")
+    if frame.geometry.name != "geometry":
+        frame = frame.rename_geometry("geometry")
     return pandas.DataFrame(frame)
 
 
 def _checked_bounds(
-    west: float, south: float, east: float, north: float, what: str
+    what: str, west: float, south: float, east: float, north: float
 ) -> shapely.Polygon:
     for lat, lon in ((south, west), (north, east)):
         # A corner may lie where the equator meets the prime meridian; a centre does not.
