@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from geobridge.errors import GeoBridgeError
@@ -226,7 +226,7 @@ def _paint_raster(basemap: Basemap, path: Path) -> None:
         with WarpedVRT(
             raster,
             crs=ground,
-            transform=from_origin(-half, half, step, step),
+            transform=Affine(step, 0.0, -half, 0.0, -step, half),
             width=scene.size_px,
             height=scene.size_px,
             resampling=Resampling.nearest if palette else Resampling.bilinear,

@@ -208,7 +208,7 @@ def _draw_radius(image: Image.Image, estimate: Estimate, scene: Scene) -> None:
     corners = [tuple(c) for c in (scene.pixels(ring[:, 0], ring[:, 1]) * _SMOOTHING).tolist()]
     layer = Image.new("RGBA", image.size)
     draw = ImageDraw.Draw(layer)
-    draw.polygon(corners, fill=ESTIMATE_COLOR + "22")
+    draw.polygon(corners, fill=ESTIMATE_COLOR + "12")
     draw.line([*corners, corners[1]], fill="#ffffffc0", width=5 * _SMOOTHING, joint="curve")
     draw.line([*corners, corners[1]], fill=ESTIMATE_COLOR, width=3 * _SMOOTHING, joint="curve")
     image.alpha_composite(layer)

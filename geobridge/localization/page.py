@@ -30,12 +30,12 @@ PAGE = Template("""<!doctype html>
   .agrees polygon { stroke: $agreeing_color; } .agrees text { fill: $agreeing_color; }
   .other polygon { stroke: $other_color; } .other text { fill: $other_color; }
   .candidate:hover polygon, .candidate.lit polygon { fill: #ffffff55; stroke-width: 4; }
-  .radius { fill: ${estimate_color}1c; stroke: $estimate_color; stroke-width: 2.5;
+  .radius { fill: ${estimate_color}12; stroke: $estimate_color; stroke-width: 2.5;
             vector-effect: non-scaling-stroke; pointer-events: none; }
   .estimate { fill: $estimate_color; stroke: #fff; stroke-width: 2.5; }
   aside { flex: 1 1 320px; min-width: 0; }
-  h2 { margin: 18px 0 6px; font-size: 13px; font-weight: 600; color: #5b6570; }
-  h2:first-child { margin-top: 0; }
+  h2 { margin: 0 0 6px; font-size: 13px; font-weight: 600; color: #5b6570; }
+  aside section + section { margin-top: 20px; }
   p { margin: 0 0 2px; } #answer p:first-of-type { font-size: 22px; font-weight: 600; }
   figure { margin: 0 0 10px; } figure img { max-width: 100%; border-radius: 6px; display: block; }
   figcaption, #problems { color: #5b6570; font-size: 13px; }

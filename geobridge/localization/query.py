@@ -304,8 +304,6 @@ def _read_nadir(
 
 
 def _center_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The middle of a picture, at most `side` pixels each way."""
-    height, width = image.shape[:2]
-    tall, wide = min(height, side), min(width, side)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return image[top : top + tall, left : left + wide]
+    """The middle of a picture, `side` pixels each way or one more: its centre stays its centre."""
+    top, left = (max(0, length - side) // 2 for length in image.shape[:2])
+    return image[top : image.shape[0] - top, left : image.shape[1] - left]

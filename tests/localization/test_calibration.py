@@ -103,7 +103,7 @@ def test_another_probability_may_be_asked_for():
 
 def test_too_few_queries_or_truths_are_refused():
     results, truths = simulated(9, seed=9)
-    with pytest.raises(QueryError, match="at least 10 queries.*got 9"):
+    with pytest.raises(QueryError, match=r"at least 10 queries.*got 9"):
         calibrate(results, truths)
     results, truths = simulated(12, seed=9)
     with pytest.raises(QueryError, match="12 queries and 11 positions"):

@@ -135,7 +135,7 @@ def test_arcs_are_geodesics_to_within_a_hundredth():
     ],
 )
 def test_hypotheses_must_be_there_and_finite(columns):
-    with pytest.raises(ValueError, match="rows of equal length|finite"):
+    with pytest.raises(ValueError, match=r"rows of equal length|finite"):
         Hypotheses.of(*columns)
 
 

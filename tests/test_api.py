@@ -1,0 +1,251 @@
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import geobridge
+from geobridge.api import Gallery, best_of_variants
+from geobridge.errors import (
+    GalleryError,
+    ImageError,
+    ModelError,
+    PositionError,
+    QueryError,
+    TextTooLongError,
+)
+from geobridge.geo.distance import distance_m
+from geobridge.localization.calibration import calibrate
+from geobridge.localization.query import Query, embed_query
+from geobridge.model.geobridge import GeoBridge
+
+
+def crop(town_picture, x, y, side=100):
+    """The town around a pixel."""
+    half = side // 2
+    return np.ascontiguousarray(town_picture[y - half : y + half, x - half : x + half])
+
+
+def test_a_crop_of_the_map_finds_its_place(town_gallery, town_picture, town_position):
+    answer = town_gallery.locate(Query(satellite=crop(town_picture, 250, 150)))
+    best = answer.candidates[0]
+    # Windows lie every 50 m, so one of them is this crop to within a pixel.
+    assert best.similarity > 0.999
+    assert distance_m(best.lat, best.lon, *town_position(250, 150)) < 2
+    assert distance_m(answer.lat, answer.lon, *town_position(250, 150)) < 2
+    assert best.modality == "satellite"
+    assert best.path == "town.tif"
+    assert best.agrees
+    assert best.distance_m == 0
+    assert answer.modalities == ("satellite",)
+
+
+def test_candidates_are_ranked_and_as_many_as_asked_for(town_gallery, town_picture):
+    answer = town_gallery.locate(Query(satellite=crop(town_picture, 200, 200)), top=7)
+    assert [candidate.rank for candidate in answer.candidates] == [1, 2, 3, 4, 5, 6, 7]
+    similarity = [candidate.similarity for candidate in answer.candidates]
+    assert similarity == sorted(similarity, reverse=True)
+    first, second = answer.candidates[:2]
+    assert second.distance_m == pytest.approx(
+        distance_m(first.lat, first.lon, second.lat, second.lon)
+    )
+
+
+def test_a_turned_drone_photo_finds_its_place_and_heading(
+    town_gallery, town_picture, town_position
+):
+    north_up = crop(town_picture, 150, 250)
+    # Turned left by 90 degrees, its top edge is what was on the right: it faces east.
+    photo = np.rot90(north_up)
+    answer = town_gallery.locate(Query(drone=photo), rotations=4)
+    assert answer.candidates[0].yaw_deg == 90
+    assert answer.yaw_deg == 90
+    best = answer.candidates[0]
+    assert distance_m(best.lat, best.lon, *town_position(150, 250)) < 2
+    told = town_gallery.locate(Query(drone=photo, yaw_deg=90.0))
+    assert told.candidates[0].similarity == pytest.approx(best.similarity, abs=1e-5)
+
+
+def test_the_calibration_of_the_kind_of_query_is_used(town_gallery, town_picture):
+    picture = crop(town_picture, 200, 200)
+    satellite = town_gallery.locate(Query(satellite=picture))
+    drone = town_gallery.locate(Query(drone=picture, yaw_deg=0.0))
+    assert satellite.calibrated
+    assert not drone.calibrated
+    # Twice the circle of nine tenths of a 100 m footprint, as the checkpoint says.
+    assert satellite.radius_m == pytest.approx(2 * 53.5, rel=0.02)
+    # At the temperature of training (0.07) an untrained model knows nothing, and says so.
+    assert drone.radius_m > satellite.radius_m
+
+
+def test_text_and_pictures_may_be_asked_together(town_gallery, town_picture):
+    words = "red roofs along a road"
+    text = town_gallery.locate(Query(text=words))
+    both = town_gallery.locate(Query(text=words, satellite=crop(town_picture, 200, 200)))
+    assert text.modalities == ("text",)
+    assert both.modalities == ("satellite", "text")
+    assert text.yaw_deg is None
+
+
+def test_many_are_answered_as_each_alone(town_gallery, town_picture):
+    queries = [
+        Query(drone=crop(town_picture, 150, 150)),
+        Query(text="a stadium by a river"),
+        Query(satellite=crop(town_picture, 250, 250), text="red roofs"),
+    ] * 7
+    together = town_gallery.locate_many(queries, top=3)
+    assert len(together) == 21
+    for query, answer in zip(queries[:3], together[18:], strict=True):
+        alone = town_gallery.locate(query, top=3)
+        assert [c.ref_id for c in answer.candidates] == [c.ref_id for c in alone.candidates]
+        assert (answer.lat, answer.lon) == pytest.approx((alone.lat, alone.lon), abs=1e-6)
+
+
+def test_a_bad_query_among_many_is_told_in_its_place(town_gallery, town_picture, tmp_path):
+    queries = [
+        Query(satellite=crop(town_picture, 150, 150)),
+        Query(drone=tmp_path / "missing.jpg"),
+        Query(text="stadium " * 60),
+        Query(text="a river"),
+    ]
+    good, missing, long, text = town_gallery.locate_each(queries)
+    assert good.modalities == ("satellite",)
+    assert isinstance(missing, ImageError)
+    assert isinstance(long, TextTooLongError)
+    assert text.modalities == ("text",)
+    with pytest.raises(ImageError, match=r"missing\.jpg"):
+        town_gallery.locate_many(queries)
+
+
+def test_within_keeps_to_the_circle(town_gallery, town_picture, town_position):
+    lat, lon = town_position(300, 300)
+    query = Query(satellite=crop(town_picture, 100, 100))
+    answer = town_gallery.locate(query, top=49, within=(lat, lon, 0.08))
+    away = [distance_m(c.lat, c.lon, lat, lon) for c in answer.candidates]
+    # Windows every 50 m on a grid through the centre: 9 lie within 80 m.
+    assert len(away) == 9
+    assert max(away) < 80
+
+
+def test_an_empty_circle_says_how_far_the_nearest_is(town_gallery, town_position):
+    lat, lon = town_position(200, 200)
+    with pytest.raises(QueryError, match=r"No reference lies within 1 km.*nearest is 11\d km away"):
+        town_gallery.locate(Query(text="a"), within=(lat + 1, lon, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"within": (148.0, 11.0, 5.0)}, PositionError, "swapped"),
+        ({"within": (48.0, 11.0, 0.0)}, QueryError, "radius above 0 km"),
+        ({"reference": "street"}, QueryError, "holds no street references: ask for satellite"),
+        ({"top": 0}, QueryError, "top must be at least 1"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(town_gallery, options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        town_gallery.locate(Query(text="a"), **options)
+
+
+def test_references_of_one_modality_can_be_asked_for(town_map, one_eyed, town_picture, tmp_path):
+    out = tmp_path / "both.gallery"
+    Gallery.build(town_map, one_eyed, view="satellite", out=out, stride_m=100)
+    both = Gallery.build(town_map, one_eyed, view="drone", out=out, footprint_m=200, stride_m=100)
+    assert both.info()["counts"]["by_modality"] == {"satellite": 16, "drone": 9}
+    assert len(both) == 25
+    query = Query(satellite=crop(town_picture, 150, 150))
+    for reference, size_m in (("satellite", 100), ("drone", 200)):
+        answer = both.locate(query, top=99, reference=reference)
+        assert {c.modality for c in answer.candidates} == {reference}
+        assert answer.within_m == pytest.approx(size_m, rel=0.01)
+
+
+def test_searches_carry_what_a_calibration_is_fitted_on(town_gallery, town_picture, town_position):
+    spots = [(x, y) for x in (100, 150, 200, 250) for y in (100, 200, 300)]
+    found = town_gallery.search([Query(satellite=crop(town_picture, x, y)) for x, y in spots])
+    assert all(len(hypotheses) == 49 for hypotheses in found)
+    calibration = calibrate(found, [town_position(x, y) for x, y in spots])
+    assert calibration.queries == 12
+    # Found exactly each time: the coldest temperature wins, and the radius stays within one.
+    assert calibration.temperature < 0.01
+
+
+def test_a_gallery_opens_by_the_folder_of_its_model(town_folder, one_eyed_checkpoint):
+    gallery = Gallery.open(town_folder, one_eyed_checkpoint)
+    assert len(gallery) == 49
+    assert gallery.info()["model"]["name"] == "one-eyed"
+    assert "49 references" in repr(gallery)
+
+
+def test_a_gallery_opens_by_the_name_it_states(
+    town_folder, one_eyed_checkpoint, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path)
+    shutil.copytree(one_eyed_checkpoint, tmp_path / "one-eyed")
+    assert len(Gallery.open(town_folder)) == 49
+
+
+def test_a_gallery_whose_model_is_nowhere_says_so(town_folder):
+    with pytest.raises(GalleryError, match=r"'one-eyed', which cannot be loaded.*--model"):
+        Gallery.open(town_folder)
+
+
+def test_another_model_is_refused_whoever_brings_it(town_folder, one_eyed, monkeypatch, tmp_path):
+    other = GeoBridge.from_config(one_eyed.config, seed=4, tokenizer=one_eyed.tokenizer).eval()
+    with pytest.raises(GalleryError, match="built by model 'one-eyed'"):
+        Gallery.open(town_folder, other)
+    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path)
+    other.save(tmp_path / "one-eyed")
+    with pytest.raises(GalleryError, match="not the one found by that name"):
+        Gallery.open(town_folder)
+
+
+def test_what_is_no_gallery_or_no_model_is_refused(town_folder, tmp_path):
+    with pytest.raises(GalleryError, match="is no gallery"):
+        Gallery.open(tmp_path)
+    with pytest.raises(ModelError, match="no model 'nothing-like-it'"):
+        Gallery.open(town_folder, "nothing-like-it")
+
+
+def test_the_best_of_all_variants_is_a_search_of_their_maxima():
+    rng = np.random.default_rng(0)
+    similarity = rng.normal(size=(4, 30)).astype(np.float32)
+    k = 6
+    rows = np.argsort(-similarity, axis=1)[:, :k]
+    found = best_of_variants(np.take_along_axis(similarity, rows, axis=1), rows, k)
+    slow = sorted(range(30), key=lambda row: -similarity[:, row].max())[:k]
+    assert found.row.tolist() == slow
+    assert found.similarity == pytest.approx(similarity[:, slow].max(axis=0))
+    assert found.variant.tolist() == similarity[:, slow].argmax(axis=0).tolist()
+
+
+def test_a_drone_photo_is_compared_at_its_best_heading(town_gallery, town_picture, one_eyed):
+    photo = np.rot90(crop(town_picture, 200, 150), 2)
+    rows = embed_query(Query(drone=photo), one_eyed, footprint_m=100, rotations=4)
+    vectors = town_gallery.store.vectors()
+    answer = town_gallery.locate(Query(drone=photo), rotations=4, top=49)
+    slow = (rows @ vectors.T).max(axis=0)
+    assert [c.similarity for c in answer.candidates] == pytest.approx(
+        np.sort(slow)[::-1].tolist(), abs=1e-5
+    )
+
+
+def test_the_answer_is_drawn_over_the_gallerys_own_map(town_gallery, town_picture, tmp_path):
+    query = Query(satellite=crop(town_picture, 200, 200))
+    problems = town_gallery.draw(town_gallery.locate(query), tmp_path / "map.html", query)
+    assert problems == []
+    assert (tmp_path / "map.html").stat().st_size > 20_000
+
+
+def test_importing_the_package_loads_neither_torch_nor_numpy():
+    heavy = "{'torch', 'numpy', 'rasterio', 'pandas', 'lance'}"
+    code = f"import sys, geobridge; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_lead_home():
+    assert geobridge.Gallery is Gallery
+    assert geobridge.Query is Query
+    assert geobridge.Estimate.__module__ == "geobridge.localization.estimate"
