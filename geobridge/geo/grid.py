@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
+from rasterio import Affine
 from rasterio.io import DatasetReader
 
 from geobridge.errors import RasterError
@@ -127,8 +127,8 @@ def _checked_crs(dataset: DatasetReader, path: str) -> CRS:
         Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     except ProjError as error:
         raise RasterError(
-            f"the coordinate system of {path} cannot be related to WGS-84 ({error}): set the one "
-            f"it was made in with `rio edit-info --crs`."
+            f"the coordinate system of {path} cannot be related to WGS-84: set the one it was "
+            f"made in with `rio edit-info --crs`."
         ) from error
     return crs
 

@@ -35,7 +35,8 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from geobridge.errors import RasterError
-from geobridge.geo.distance import Floats, LocalFrame, unwrap_lon, wrap_lon
+from geobridge.geo.distance import Floats, unwrap_lon, wrap_lon
+from geobridge.geo.footprint import footprint_around
 from geobridge.geo.grid import PixelGrid
 
 Picture = npt.NDArray[np.uint8]
@@ -212,7 +213,7 @@ class RasterMap:
         try:
             if self._grid.is_turned:
                 return self._read_turned(window, size)
-            side = size or max(window.width, window.height)
+            side = size or round(max(window.width, window.height))
             image, valid = self._read_box(window, side, side)
         except (RasterioError, OSError) as error:
             raise RasterError(
@@ -316,14 +317,10 @@ class RasterMap:
     def _place_north_up(self, col: float, row: float, footprint_m: float) -> RasterWindow:
         lon, lat = self._grid.to_lonlat(np.array([col]), np.array([row]))
         center_lat, center_lon = float(lat[0]), float(wrap_lon(lon[0]))
-        half = footprint_m / 2
-        corner_lon, corner_lat = LocalFrame(center_lat, center_lon).to_lonlat(
-            [-half, half, half, -half], [half, half, -half, -half]
-        )
-        cols, rows = self._grid.to_pixel(corner_lon, corner_lat)
+        footprint = footprint_around(center_lat, center_lon, footprint_m, footprint_m)
+        cols, rows = self._grid.to_pixel(*_corners(footprint))
         left, top = math.floor(cols.min()), math.floor(rows.min())
         width, height = math.ceil(cols.max()) - left, math.ceil(rows.max()) - top
-        footprint = Polygon(np.column_stack([unwrap_lon(corner_lon, center_lon), corner_lat]))
         return RasterWindow(left, top, width, height, footprint, center_lat, center_lon)
 
     # Pixels
@@ -390,8 +387,7 @@ class RasterMap:
 
     def _read_turned(self, window: RasterWindow, size: int | None) -> tuple[Picture, float]:
         """Sample the north-up square of a window out of the pixels around it."""
-        lonlat = np.array(window.footprint.exterior.coords)[:4]
-        cols, rows = self._grid.to_pixel(lonlat[:, 0], lonlat[:, 1])
+        cols, rows = self._grid.to_pixel(*_corners(window.footprint))
         corners = np.column_stack([cols - window.col_off, rows - window.row_off])
         side_px = float(np.hypot(*np.diff(corners, axis=0).T).mean())
         side = size or max(1, round(side_px))
@@ -522,6 +518,12 @@ def _sample(dataset: DatasetReader, bands: list[int], window: Window) -> npt.NDA
     valid = dataset.dataset_mask(window=window) > 127
     block: npt.NDArray[Any] = dataset.read(bands, window=window)[:, valid]
     return block
+
+
+def _corners(footprint: Polygon) -> tuple[Floats, Floats]:
+    """Longitudes and latitudes, (4,) each, from the top left of a picture clockwise."""
+    lon, lat = np.array(footprint.exterior.coords)[:4].T
+    return lon, lat
 
 
 def _sample_quad(

@@ -2,13 +2,14 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from affine import Affine
 from pyproj import Transformer
+from rasterio import Affine
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry import Polygon
@@ -589,6 +590,14 @@ def test_a_raster_larger_than_memory_is_read_in_windows(tmp_path):
     assert (image == 77).all()
 
 
+def test_a_window_may_come_back_from_a_table(tmp_path):
+    with RasterMap(utm_raster(tmp_path / "m.tif")) as raster:
+        window = next(raster.windows(100, 100))
+        from_table = replace(window, width=float(window.width), height=float(window.height))
+
+        np.testing.assert_array_equal(raster.read(from_table)[0], raster.read(window)[0])
+
+
 def test_threads_may_share_a_raster(tmp_path):
     path = ramp_raster(tmp_path / "m.tif")
     with RasterMap(path) as raster:
@@ -642,6 +651,14 @@ def test_swapped_axes_are_noticed(tmp_path, crs, x, y, pixel):
     path = write(tmp_path / "m.tif", grey(50, 50), crs, north_up(x, y, pixel, pixel))
 
     with pytest.raises(RasterError, match=r"m\.tif lies outside.*axes swapped"):
+        RasterMap(path)
+
+
+def test_a_coordinate_system_of_a_building_site_is_refused(tmp_path):
+    local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    path = write(tmp_path / "m.tif", grey(50, 50), local, north_up(100, 200, 1, 1))
+
+    with pytest.raises(RasterError, match=r"m\.tif cannot be related to WGS-84"):
         RasterMap(path)
 
 

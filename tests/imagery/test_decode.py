@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 import simplejpeg
-from affine import Affine
 from PIL import Image
+from rasterio import Affine
 
 from geobridge.errors import ImageError
 from geobridge.imagery.decode import MAX_PIXELS, read_image
