@@ -60,7 +60,9 @@ def load_verb(name: str) -> Any:
     module = import_module(module_name)
     verb = getattr(module, attribute)
     if isinstance(verb, typer.Typer):
-        return typer.main.get_command(verb)
+        group = typer.main.get_command(verb)
+        group.name = name
+        return group
     example = getattr(module, "EXAMPLE", None)
     single = typer.Typer(**_LOOKS)
     single.command(

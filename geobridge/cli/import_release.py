@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+EXAMPLE = "geobridge import-release best_net.pth paper-model --tokenizer clip-vit-large-patch14/"
+
 
 def import_release(
     path: Annotated[Path, typer.Argument(help="The paper's best_net.pth, or a state dict of it.")],

@@ -148,11 +148,14 @@ def locate(
     from geobridge.api import Gallery
 
     if queries is None:
+        from geobridge.localization.drawing import check_map_path
         from geobridge.localization.query import Query
 
         if out is not None:
             raise QueryError("--out is for --queries: write one answer with --json > FILE.")
         query = Query(**single)  # type: ignore[arg-type]
+        if draw is not None:
+            check_map_path(draw)
         opened = Gallery.open(gallery, model, device)
         estimate = opened.locate(
             query, top=top, within=circle, reference=modality, rotations=rotations

@@ -71,11 +71,9 @@ def draw_map(
     Raises:
         QueryError: another ending, or a file that cannot be written.
     """
-    drawers = {".png": _draw_png, ".html": _draw_html, ".htm": _draw_html}
-    drawer = drawers.get(out.suffix.lower())
-    if drawer is None:
-        raise QueryError(f"A map is written as .html or .png, not as {out.name!r}: rename it.")
+    check_map_path(out)
     basemap = paint_basemap(estimate, metadata, MAP_PX)
+    drawer = _draw_png if out.suffix.lower() == ".png" else _draw_html
     content = drawer(estimate, basemap, query)
     try:
         out.write_bytes(content)
@@ -84,6 +82,18 @@ def draw_map(
             f"The map {out} cannot be written ({error.strerror}): choose another file."
         ) from None
     return basemap.problems
+
+
+def check_map_path(out: Path) -> None:
+    """Refuse a file that no map can be written to, before any work is done.
+
+    Raises:
+        QueryError: another ending than `.html` or `.png`, or a folder that does not exist.
+    """
+    if out.suffix.lower() not in (".png", ".html"):
+        raise QueryError(f"A map is written as .html or .png, not as {out.name!r}: rename it.")
+    if not out.parent.is_dir():
+        raise QueryError(f"The folder {out.parent} for the map does not exist: create it.")
 
 
 def _marks(estimate: Estimate, scene: Scene) -> list[_Mark]:

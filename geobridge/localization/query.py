@@ -231,8 +231,25 @@ def _prepare_drone(
                               footprint_m, width_m)  # fmt: skip
     # What lies farther from the centre than this is not seen at any angle.
     image = _center_crop(image, math.ceil(side * math.sqrt(2)) + 2)
-    turned = (center_square(rotate(image, yaw or 0.0), side) for yaw in yaws_deg)
+    turned = turn_each(image, [yaw or 0.0 for yaw in yaws_deg], side)
     return torch.stack([model.prepare("drone", picture) for picture in turned])
+
+
+def turn_each(
+    image: NDArray[np.uint8], angles_deg: Sequence[float], side: int
+) -> list[NDArray[np.uint8]]:
+    """The centred square of `side` pixels after turning a picture clockwise by each angle.
+
+    Angles that differ by quarter turns share the interpolation, which is what turning costs.
+    """
+    squares: dict[float, NDArray[np.uint8]] = {}
+    turned = []
+    for angle in angles_deg:
+        quarters, rest = divmod(angle % 360, 90)
+        if rest not in squares:
+            squares[rest] = center_square(rotate(image, rest), side)
+        turned.append(np.ascontiguousarray(np.rot90(squares[rest], -int(quarters))))
+    return turned
 
 
 def _prepare_satellite(query: Query, model: GeoBridge, footprint_m: float) -> torch.Tensor:

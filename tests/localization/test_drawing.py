@@ -183,7 +183,7 @@ def test_other_endings_and_folders_that_are_not_there_are_refused(tmp_path):
     here = candidate(48.0, 11.0)
     with pytest.raises(QueryError, match=r"written as .html or .png, not as 'map.pdf'"):
         draw_map(estimate([here]), rows([here]), tmp_path / "map.pdf")
-    with pytest.raises(QueryError, match="cannot be written"):
+    with pytest.raises(QueryError, match="nowhere for the map does not exist"):
         draw_map(estimate([here]), rows([here]), tmp_path / "nowhere" / "map.png")
 
 

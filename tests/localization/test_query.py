@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from geobridge.errors import ImageError, ModelError, QueryError, TextTooLongError
-from geobridge.imagery.rotate import rotate
-from geobridge.localization.query import Query, embed_query, prepare_query
+from geobridge.imagery.rotate import center_square, rotate
+from geobridge.localization.query import Query, embed_query, prepare_query, turn_each
 
 
 def picture(height=60, width=60, seed=0):
@@ -163,3 +163,11 @@ def test_a_model_without_a_modality_names_what_it_has():
 
     with pytest.raises(ModelError, match="no text; it embeds satellite"):
         embed_query(Query(text="a"), Blind(), footprint_m=100)
+
+
+def test_turning_by_many_angles_is_turning_by_each():
+    photo = np.kron(picture(8, 12), np.ones((5, 5, 1), np.uint8))
+    angles = [0.0, 30.0, 90.0, 120.0, 180.0, 210.0, 299.5, -60.0]
+    for angle, turned in zip(angles, turn_each(photo, angles, 30), strict=True):
+        alone = center_square(rotate(photo, angle), 30)
+        assert np.abs(turned.astype(int) - alone).max() <= 1
