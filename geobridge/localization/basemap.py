@@ -36,6 +36,8 @@ _WIDEST_FOOTPRINTS = 40
 _MARGIN = 1.15
 # Pictures painted on one map: more would take longer than the answer itself.
 _MOST_PICTURES = 400
+# A picture is at most twice as fine as the map, so this is at least two of the map's pixels.
+_EDGE_PX = 4
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,19 @@ def _paint_picture(basemap: Basemap, path: Path, corners: NDArray[np.float64]) -
     shown = np.asarray(shape, bool)
     if not (shown & ~basemap.covered).any():
         return
-    across_px = math.ceil(float(np.ptp(corners, axis=0).max()))
-    picture = Image.fromarray(read_image(path, min_side=max(1, min(across_px, size))))
-    onto = _picture_from_scene(picture.size, corners)
-    layer = picture.transform((size, size), Image.Transform.AFFINE, onto, Image.Resampling.BILINEAR)
+    across_px = max(1, min(math.ceil(float(np.ptp(corners, axis=0).max())), size))
+    pixels = read_image(path, min_side=across_px)
+    times = max(1, min(pixels.shape[:2]) // across_px)
+    reduced = np.asarray(Image.fromarray(pixels).reduce(times))
+    # Pixels on the outline have their centre outside by a fraction: continue the picture there.
+    padded = np.pad(reduced, ((_EDGE_PX, _EDGE_PX), (_EDGE_PX, _EDGE_PX), (0, 0)), mode="edge")
+    a, b, c, d, e, f = _picture_from_scene((reduced.shape[1], reduced.shape[0]), corners)
+    layer = Image.fromarray(padded).transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        (a, b, c + _EDGE_PX, d, e, f + _EDGE_PX),
+        Image.Resampling.BILINEAR,
+    )
     basemap.paint_below(layer, shown)
 
 

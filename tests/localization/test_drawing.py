@@ -92,6 +92,18 @@ def test_a_turned_picture_lies_on_its_footprint(tmp_path):
     assert not basemap.covered[100, 20]
 
 
+def test_neighbouring_tiles_meet_without_a_seam(tmp_path):
+    Image.new("RGB", (300, 300), (200, 200, 200)).save(tmp_path / "tile.png")
+    basemap = Basemap(Scene(48.0, 11.0, width_m=400.0, size_px=150))
+    for west in (10.998, 11.0):
+        footprint = footprint_from_bounds(west, 47.999, west + 0.002, 48.001)
+        corners = basemap.scene.pixels(*picture_corners(footprint).T)
+        _paint_picture(basemap, tmp_path / "tile.png", corners)
+    painted = np.asarray(basemap.image)[basemap.covered]
+    assert basemap.covered[75, 30:120].all()
+    assert (painted == 200).all()
+
+
 def test_the_best_candidate_lies_on_top_of_what_it_overlaps(tmp_path):
     for name, color in (("a.png", (255, 0, 0)), ("b.png", (0, 0, 255))):
         Image.new("RGB", (30, 30), color).save(tmp_path / name)
