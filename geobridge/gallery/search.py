@@ -5,6 +5,9 @@ NumPy does the product: at 200,000 x 512 its matrix-vector product took 10 ms wh
 the number of threads to BLAS.
 """
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -62,9 +65,8 @@ class ExactSearch:
         index = np.empty((len(queries), k), dtype=np.int64)
         if k == 0:
             return similarity, index
-        for start in range(0, len(queries), self._block(allowed)):
-            block = slice(start, start + self._block(allowed))
-            for place, row in enumerate(self._similarities(queries[block], rows), start):
+        for block in self._blocks(len(queries), allowed):
+            for place, row in enumerate(self._similarities(queries[block], rows), block.start):
                 best = top_k(row, k)
                 similarity[place] = row[best]
                 index[place] = best if rows is None else rows[best]
@@ -85,9 +87,11 @@ class ExactSearch:
             )
         return queries
 
-    def _block(self, allowed: int) -> int:
-        """How many queries may share one product before their similarities take much memory."""
-        return max(1, int(_SCRATCH_SHARE * self.vectors.size / allowed))
+    def _blocks(self, queries: int, allowed: int) -> list[slice]:
+        """Queries that share one product: as many as fit, in blocks of about equal size."""
+        most = max(1, int(_SCRATCH_SHARE * self.vectors.size / allowed))
+        edges = np.linspace(0, queries, math.ceil(queries / most) + 1).round().astype(int)
+        return [slice(start, stop) for start, stop in pairwise(edges.tolist())]
 
     def _similarities(self, queries: Floats, rows: Indices | None) -> Floats:
         """(Q, allowed) similarities, of all references or of some `rows`."""

@@ -42,8 +42,9 @@ METADATA_FIELDS = (
 )
 METADATA_COLUMNS = [field.name for field in METADATA_FIELDS]
 
-# Rows read at a time: small enough that what is in flight is lost beside the vectors.
-_READ_ROWS = 4096
+# What is on its way from the disk is memory beside the vectors: kept small it also reads faster
+# (410 MB: 0.15 s and 1.15 times the vectors; with Lance's own settings 0.34 s and 1.9 times).
+_READ_BYTES = 2 << 20
 
 
 def table_schema(dim: int) -> pa.Schema:
@@ -189,9 +190,10 @@ class GalleryStore:
         try:
             scanner = self._dataset().scanner(
                 columns=["vector"],
-                batch_size=_READ_ROWS,
-                batch_readahead=2,
-                fragment_readahead=2,
+                batch_size=max(1, _READ_BYTES // (4 * self.dim)),
+                batch_readahead=1,
+                fragment_readahead=1,
+                io_buffer_size=2 * _READ_BYTES,
                 scan_in_order=True,
             )
             for batch in scanner.to_batches():
