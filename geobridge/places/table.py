@@ -144,7 +144,9 @@ def iter_places(folder: str | Path, split: str | None = None) -> Iterator[Place]
             )
     names = {field.name for field in fields(Place)} - {"lat", "lon", "footprint", *VIEWS}
     for row in frame.to_dict("records"):
-        pictures = {view: folder / row[view] if row[view] else None for view in VIEWS}
+        pictures: dict[str, Any] = {
+            view: folder / row[view] if row[view] else None for view in VIEWS
+        }
         words = {name: row[name] for name in names}
         point: Point = row["point"]
         yield Place(lat=point.y, lon=point.x, footprint=row["footprint"], **pictures, **words)

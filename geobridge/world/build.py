@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import simplejpeg
-from rasterio.transform import from_origin
+from rasterio import Affine
 from rasterio.windows import Window
 from shapely import Polygon
 
@@ -26,6 +26,11 @@ from geobridge.world.seeds import generator
 
 Progress = Callable[[int, int], None]
 """Is told how many of how many are done."""
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody wants to hear of."""
+
 
 _BLOCK_PX = 512
 _GROUND_ABOVE_SEA_M = 50.0
@@ -81,7 +86,7 @@ def build_places(
     recipe: Recipe,
     *,
     workers: int = 2,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = _silent,
 ) -> Path:
     """Write a places data set: `towns` towns of every region, `recipe.places` places of each.
 
@@ -196,11 +201,16 @@ def write_town(out: Path, region: str, index: int, recipe: Recipe) -> None:
 
 
 def _place(row: dict[str, Any]) -> Place:
-    pictures = {view: Path(row.pop(view)) if view in row else None for view in VIEWS}
+    pictures: dict[str, Any] = {view: Path(row[view]) for view in VIEWS if view in row}
     return Place(
-        footprint=Polygon(row.pop("footprint")), licence="CC0-1.0",
-        attribution="GeoBridge simulated planet", **pictures, **row,
-    )  # fmt: skip
+        **{
+            **row,
+            **pictures,
+            "footprint": Polygon(row["footprint"]),
+            "licence": "CC0-1.0",
+            "attribution": "GeoBridge simulated planet",
+        }
+    )
 
 
 def open_town(text: str) -> Town:
@@ -219,7 +229,7 @@ def write_map(
     *,
     gsd_m: float = 0.3,
     date: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = _silent,
 ) -> Path:
     """Write a whole town as a tiled GeoTIFF in its UTM zone, block by block.
 
@@ -238,11 +248,19 @@ def write_map(
     unfinished = out.with_name(f".unfinished-{out.name}")
     starts = range(0, side, _BLOCK_PX)
     profile = {
-        "driver": "GTiff", "dtype": "uint8", "count": 3, "width": side, "height": side,
-        "crs": town.crs.to_wkt(), "transform": from_origin(west, north, gsd_m, gsd_m),
-        "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate",
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 3,
+        "width": side,
+        "height": side,
+        "crs": town.crs.to_wkt(),
+        "transform": Affine(gsd_m, 0.0, west, 0.0, -gsd_m, north),
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
         "photometric": "RGB",
-    }  # fmt: skip
+    }
     with rasterio.open(unfinished, "w", **profile) as raster:
         for i, top in enumerate(starts):
             for left in starts:
@@ -268,7 +286,7 @@ def write_flight(
     width: int = 960,
     date: int = 1,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = _silent,
 ) -> list[Path]:
     """Write `count` drone photos (4:3 JPEG) that know where they were taken.
 
@@ -292,15 +310,26 @@ def write_flight(
         # Cameras report true north; the town's own axes are its grid's.
         grid_yaw = drawn if yaw_deg is None else yaw_deg - town.convergence_deg
         camera = looking_at(
-            place.x_m, place.y_m, altitude_m=altitude_m, yaw_deg=grid_yaw, pitch_deg=pitch_deg,
+            place.x_m,
+            place.y_m,
+            altitude_m=altitude_m,
+            yaw_deg=grid_yaw,
+            pitch_deg=pitch_deg,
             fov_deg=fov_of_focal(focal_35mm),
-        )  # fmt: skip
+        )
         picture = town.photograph(camera, width, width * 3 // 4, date, sensor_for("drone", rng))
         lat, lon = town.to_latlon(camera.x_m, camera.y_m)
         shot = Shot(
-            lat, lon, altitude_m + _GROUND_ABOVE_SEA_M, altitude_m,
-            grid_yaw + town.convergence_deg, pitch_deg, today.day_of_year, today.hour, focal_35mm,
-        )  # fmt: skip
+            lat,
+            lon,
+            altitude_m + _GROUND_ABOVE_SEA_M,
+            altitude_m,
+            grid_yaw + town.convergence_deg,
+            pitch_deg,
+            today.day_of_year,
+            today.hour,
+            focal_35mm,
+        )
         paths.append(out / f"drone_{place.index:04d}.jpg")
         write_drone_photo(paths[-1], picture, shot)
         progress(len(paths), count)
@@ -315,7 +344,7 @@ def write_walk(
     height: int = 512,
     date: int = 2,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = _silent,
 ) -> list[Path]:
     """Write `count` whole panoramas (2:1 JPEG) taken on streets, looking along them.
 
@@ -326,13 +355,24 @@ def write_walk(
     today, rng, paths = town.day(date), generator("walk", town.name, seed), []
     for place in town.places(count, seed):
         picture = town.render(
-            "street", place, size=height, date=date, yaw_deg=place.heading_deg, full=True,
+            "street",
+            place,
+            size=height,
+            date=date,
+            yaw_deg=place.heading_deg,
+            full=True,
             sensor=sensor_for("street", rng),
-        )  # fmt: skip
+        )
         shot = Shot(
-            place.lat, place.lon, _GROUND_ABOVE_SEA_M, 0.0,
-            place.heading_deg + town.convergence_deg, 0.0, today.day_of_year, today.hour,
-        )  # fmt: skip
+            place.lat,
+            place.lon,
+            _GROUND_ABOVE_SEA_M,
+            0.0,
+            place.heading_deg + town.convergence_deg,
+            0.0,
+            today.day_of_year,
+            today.hour,
+        )
         paths.append(out / f"street_{place.index:04d}.jpg")
         write_panorama(paths[-1], picture, shot)
         progress(len(paths), count)

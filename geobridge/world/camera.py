@@ -78,7 +78,7 @@ class Sensor:
 
 def sensor_for(view: str, rng: np.random.Generator) -> Sensor:
     """A sensor such as the view is taken with, drawn at random."""
-    exposure = rng.uniform(0.84, 1.18)
+    exposure = rng.uniform(0.88, 1.24)
     cast = rng.normal(0, 0.025, 3)
     if view == "satellite":
         cast[2] += rng.uniform(-0.05, 0.06)

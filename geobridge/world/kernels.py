@@ -6,6 +6,10 @@ is square and centred. A raster is two layers: solid things, of which only the t
 (`height`, centimetres), and crowns of trees that float above (`crown_top`, `crown_base`,
 decimetres).
 """
+# numba compiles by the types it meets, and annotations would only repeat them; its `floor` is a
+# float, and its comparisons want no tuples.
+# ruff: noqa: ANN001, ANN201, ANN202, RUF046, SIM109
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
 import math
 
@@ -42,13 +46,13 @@ _FACADE_WINDOWS, _FACADE_RIBBON, _FACADE_SHOP, _FACADE_BLANK = 0, 1, 2, 3
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _noise(table, x, y, scale):  # type: ignore[no-untyped-def]
+def _noise(table, x, y, scale):
     """A value in about [-1, 1] from a tileable table of 512 x 512."""
     return table[int(math.floor(y * scale)) & 511, int(math.floor(x * scale)) & 511]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _hash01(a, b, c):  # type: ignore[no-untyped-def]
+def _hash01(a, b, c):
     """A number in [0, 1) that three integers determine."""
     h = np.uint32(a & 0xFFFFFFFF) * np.uint32(374761393)
     h = np.uint32(h + np.uint32(b & 0xFFFFFFFF) * np.uint32(668265263))
@@ -59,7 +63,7 @@ def _hash01(a, b, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def rect_is_free(flags, x, y, ux, uy, hw, hl, yards):  # type: ignore[no-untyped-def]
+def rect_is_free(flags, x, y, ux, uy, hw, hl, yards):
     """Whether no cell of an oriented rectangle is taken (yards count as free where `yards`)."""
     n = flags.shape[0]
     half = n * CELL_M / 2
@@ -80,7 +84,7 @@ def rect_is_free(flags, x, y, ux, uy, hw, hl, yards):  # type: ignore[no-untyped
 
 
 @njit(cache=True, error_model="numpy")
-def _roof_rise(shape, a, b, hw, hl):  # type: ignore[no-untyped-def]
+def _roof_rise(shape, a, b, hw, hl):
     """Share (0..1) of a roof's rise at local (a, b)."""
     if shape == GABLE:
         return 1 - abs(b) / hl
@@ -98,7 +102,7 @@ def _roof_rise(shape, a, b, hw, hl):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def paint_rect(  # type: ignore[no-untyped-def]
+def paint_rect(
     height, material, colour, owner, flags,
     x, y, ux, uy, hw, hl, mat, r, g, b, top, shape, rise, own, flag, only_free,
 ):  # fmt: skip
@@ -148,7 +152,7 @@ def paint_rect(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def paint_blob(  # type: ignore[no-untyped-def]
+def paint_blob(
     material, colour, flags, x, y, rx, ry, wobble, phase, mat, r, g, b, flag
 ):  # fmt: skip
     """Fill an ellipse with a wavy rim; `wobble` is the share of the radius it waves by."""
@@ -174,7 +178,7 @@ def paint_blob(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def paint_line(  # type: ignore[no-untyped-def]
+def paint_line(
     height, material, colour, flags, points, half_width, mat, r, g, b, strength, top, flag,
     offset, dash_on, dash_off, skip_start, skip_end, only_free,
 ):  # fmt: skip
@@ -239,7 +243,7 @@ def paint_line(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def paint_trees(  # type: ignore[no-untyped-def]
+def paint_trees(
     crown_top, crown_base, crown_kind, height, material, colour, trees, table
 ):  # fmt: skip
     """Draw crowns and trunks; a row of `trees` is x, y, radius, height, kind, tint 0..1."""
@@ -297,7 +301,7 @@ def paint_trees(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def block_maximum(height, crown_top, size):  # type: ignore[no-untyped-def]
+def block_maximum(height, crown_top, size):
     """Largest top (metres, float32) in every block of `size` x `size` cells, crowns included."""
     n = height.shape[0]
     m = (n + size - 1) // size
@@ -311,7 +315,7 @@ def block_maximum(height, crown_top, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):  # type: ignore[no-untyped-def]
+def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
     """Height (uint16, centimetres) below which every cell lies in shadow.
 
     The sun stands in the direction (`sx`, `sy`, `sz`). Each discrete line that leads away from
@@ -354,8 +358,8 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):  # type: ig
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _lit(r, g, b, nx, ny, nz, shade, light):  # type: ignore[no-untyped-def]
-    """Colour of a surface with normal (nx, ny, nz) under the day's light; shade 1 is full shadow."""
+def _lit(r, g, b, nx, ny, nz, shade, light):
+    """Colour of a surface with a unit normal under the day's light; shade 1 is full shadow."""
     sun = light[L_SUN] * max(0.0, nx * light[L_SX] + ny * light[L_SY] + nz * light[L_SZ])
     sun *= 1 - shade
     sky = light[L_AMB] * (0.72 + 0.28 * nz)
@@ -368,13 +372,13 @@ def _lit(r, g, b, nx, ny, nz, shade, light):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _shade_at(shadow, row, col, z):  # type: ignore[no-untyped-def]
+def _shade_at(shadow, row, col, z):
     depth = (shadow[row, col] * 0.01 - z - 0.15) / 0.7
     return min(1.0, max(0.0, depth))
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _sky(dx, dy, dz, light, table):  # type: ignore[no-untyped-def]
+def _sky(dx, dy, dz, light, table):
     """Colour of the sky in a direction (unit vector, dz >= 0)."""
     clear = min(1.0, light[L_SUN] / 0.5)
     t = math.sqrt(max(0.0, dz))
@@ -404,7 +408,7 @@ def _sky(dx, dy, dz, light, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _leaf(kind_tint, x, y, z, top, base, light, table):  # type: ignore[no-untyped-def]
+def _leaf(kind_tint, x, y, z, top, base, light, table):
     """Colour of a crown at a point, before light; darker inside and below."""
     kind = kind_tint // 32
     tint = (kind_tint % 32) / 31.0
@@ -436,7 +440,7 @@ def _leaf(kind_tint, x, y, z, top, base, light, table):  # type: ignore[no-untyp
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _ground_colour(mat, r, g, b, x, y, own, owners, light, fine, coarse):  # type: ignore[no-untyped-def]
+def _ground_colour(mat, r, g, b, x, y, own, owners, light, fine, coarse):
     """Albedo of a top surface: the cell's colour, its season and its texture."""
     f = _noise(fine, x, y, 4.0)
     c = _noise(coarse, x, y, 1.1)
@@ -485,7 +489,7 @@ def _ground_colour(mat, r, g, b, x, y, own, owners, light, fine, coarse):  # typ
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _wall_colour(mat, r, g, b, x, y, z, own, owners, light, shade, fine, coarse):  # type: ignore[no-untyped-def]
+def _wall_colour(mat, r, g, b, x, y, z, own, owners, light, shade, fine, coarse):
     """Lit colour of an upright side: a facade where a building owns the cell."""
     f = _noise(fine, x + y, z, 4.0)
     if own <= 0 or mat == CAR or mat == HEDGE or mat == POST or mat == WALL:
@@ -562,7 +566,7 @@ def _wall_colour(mat, r, g, b, x, y, z, own, owners, light, shade, fine, coarse)
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _top_colour(  # type: ignore[no-untyped-def]
+def _top_colour(
     row, col, x, y, z, height, material, colour, owner, shadow, owners, light, fine, coarse
 ):  # fmt: skip
     """Lit colour of the top of the cell (row, col) at the exact point (x, y, z)."""
@@ -589,7 +593,7 @@ def _top_colour(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _crown_colour(  # type: ignore[no-untyped-def]
+def _crown_colour(
     row, col, x, y, z, crown_top, crown_base, crown_kind, shadow, light, fine
 ):  # fmt: skip
     n = crown_top.shape[0]
@@ -606,7 +610,7 @@ def _crown_colour(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _outside_colour(x, y, light, table):  # type: ignore[no-untyped-def]
+def _outside_colour(x, y, light, table):
     """The plain country around the town, known only by its season and texture."""
     patch = _noise(table, x, y, 0.22)
     r, g, b = _ground_colour_outside(light, patch)
@@ -614,7 +618,7 @@ def _outside_colour(x, y, light, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _ground_colour_outside(light, patch):  # type: ignore[no-untyped-def]
+def _ground_colour_outside(light, patch):
     green = light[L_GREEN] * 0.6
     r = light[L_RR] + (96 - light[L_RR]) * green
     g = light[L_RG] + (112 - light[L_RG]) * green
@@ -624,7 +628,7 @@ def _ground_colour_outside(light, patch):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _leafy(kind_tint, x, y, z, light, fine):  # type: ignore[no-untyped-def]
+def _leafy(kind_tint, x, y, z, light, fine):
     """Whether a line of sight is stopped by leaves here."""
     kind = kind_tint // 32
     density = 0.72
@@ -635,16 +639,25 @@ def _leafy(kind_tint, x, y, z, light, fine):  # type: ignore[no-untyped-def]
     return 0.5 + 0.5 * _noise(fine, x * 1.1 + 3 * z, y * 1.1 + 2 * z, 4.0) < density
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _put(out, i, j, r, g, b, sparse):
+    out[i, j, 0], out[i, j, 1], out[i, j, 2] = r, g, b
+    if sparse:
+        k = j - 1 if j % 2 else j + 1
+        out[i, k, 0], out[i, k, 1], out[i, k, 2] = r, g, b
+
+
 @njit(cache=True, error_model="numpy")
-def render_rays(  # type: ignore[no-untyped-def]
+def render_rays(
     height, material, colour, owner, crown_top, crown_base, crown_kind, shadow, tops, block,
-    owners, light, fine, coarse, camera, rows, cols,
+    owners, light, fine, coarse, camera, rows, cols, sparse,
 ):  # fmt: skip
     """Perspective (or parallel) picture of the town: float32 (rows, cols, 3), values 0..255.
 
     `camera` holds: x, y, z of the centre; unit vectors right (3), down (3), forward (3); half
     extent of the picture plane right and down (tangents for perspective, metres for parallel);
-    1 for a parallel projection.
+    1 for a parallel projection. `sparse` draws the two samples on one diagonal of every 2 x 2 and
+    copies each to its neighbour in the row, for pictures that `develop` averages.
     """
     out = np.empty((rows, cols, 3), np.float32)
     n = height.shape[0]
@@ -654,7 +667,7 @@ def render_rays(  # type: ignore[no-untyped-def]
     highest = tops.max() + 0.1
     for i in range(rows):
         v = ((i + 0.5) / rows * 2 - 1) * camera[13]
-        for j in range(cols):
+        for j in range(i % 2 if sparse else 0, cols, 2 if sparse else 1):
             u = ((j + 0.5) / cols * 2 - 1) * camera[12]
             x, y, z = camera[0], camera[1], camera[2]
             dx, dy, dz = camera[9], camera[10], camera[11]
@@ -677,7 +690,7 @@ def render_rays(  # type: ignore[no-untyped-def]
             r, g, b = 0.0, 0.0, 0.0
             if dz > -0.01:
                 r, g, b = _sky(dx, dy, max(0.0, dz), light, coarse)
-                out[i, j, 0], out[i, j, 1], out[i, j, 2] = r, g, b
+                _put(out, i, j, r, g, b, sparse)
                 continue
             if z > highest:
                 reach = (z - highest) / -dz
@@ -777,12 +790,12 @@ def render_rays(  # type: ignore[no-untyped-def]
                 r += (200 - r) * haze
                 g += (207 - g) * haze
                 b += (216 - b) * haze
-            out[i, j, 0], out[i, j, 1], out[i, j, 2] = r, g, b
+            _put(out, i, j, r, g, b, sparse)
     return out
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _wall_shade(shadow, x, y, z, dx, dy):  # type: ignore[no-untyped-def]
+def _wall_shade(shadow, x, y, z, dx, dy):
     """Shadow on a wall, read one metre in front of it."""
     n = shadow.shape[0]
     half = n * CELL_M / 2
@@ -797,7 +810,7 @@ def _wall_shade(shadow, x, y, z, dx, dy):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def render_panorama(  # type: ignore[no-untyped-def]
+def render_panorama(
     height, material, colour, owner, crown_top, crown_base, crown_kind, shadow,
     owners, light, fine, coarse, x0, y0, eye, yaw, span, tilt_top, tilt_bottom, rows, cols, reach,
 ):  # fmt: skip
@@ -842,6 +855,17 @@ def render_panorama(  # type: ignore[no-untyped-def]
                 jump = top - before > max(0.7, 1.3 * step)
                 haze = 1 - math.exp(-light[L_HAZE] * t)
                 while lowest >= 0 and slopes[lowest] < slope:
+                    if (
+                        slopes[lowest] < -0.35
+                        and lowest % 2 == 0
+                        and lowest + 1 < rows
+                        and not filled[lowest]
+                        and not jump
+                    ):
+                        # Rows this near the feet show less than half a cell: two share a sample.
+                        for c in range(3):
+                            out[lowest, j, c] = out[lowest + 1, j, c]
+                        filled[lowest] = True
                     if not filled[lowest]:
                         z = eye + t * slopes[lowest]
                         if jump and z < top - 0.01:
@@ -953,7 +977,7 @@ def render_panorama(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def develop(picture, factor, gain, contrast, blur, noise, seed):  # type: ignore[no-untyped-def]
+def develop(picture, factor, gain, contrast, blur, noise, seed):
     """Average `factor` x `factor` samples to a pixel and pass it through a camera: uint8 HWC.
 
     `gain` (3) is exposure times white balance, `contrast` stretches about mid grey, `blur` (0..1)

@@ -297,23 +297,35 @@ class Town:
             raw, factor = self._street(place, size, date, yaw_deg, full)
         elif view == "drone":
             camera = looking_at(
-                place.x_m, place.y_m, altitude_m=altitude_m, yaw_deg=yaw_deg, pitch_deg=pitch_deg,
+                place.x_m,
+                place.y_m,
+                altitude_m=altitude_m,
+                yaw_deg=yaw_deg,
+                pitch_deg=pitch_deg,
                 fov_deg=fov_deg,
-            )  # fmt: skip
+            )
             raw, factor = self._rays(camera.vector(size, size), size, size, date)
         else:
             vector = _ortho(place.x_m, place.y_m, yaw_deg, size * gsd_m, size * gsd_m)
             raw, factor = self._rays(vector, size, size, date)
         return _develop(raw, factor, sensor)
 
-    def photograph(self, camera: Camera, width: int, height: int, date: int = 0,
-                   sensor: Sensor | None = None) -> np.ndarray:  # fmt: skip
+    def photograph(
+        self, camera: Camera, width: int, height: int, date: int = 0, sensor: Sensor | None = None
+    ) -> np.ndarray:
         """What any camera in the town's frame sees: uint8 (height, width, 3)."""
         raw, factor = self._rays(camera.vector(height, width), height, width, date)
         return _develop(raw, factor, sensor or Sensor())
 
-    def map(self, gsd_m: float, date: int = 0, x_m: float = 0.0, y_m: float = 0.0,
-            width_m: float = SIZE_M, height_m: float = SIZE_M) -> np.ndarray:  # fmt: skip
+    def map(
+        self,
+        gsd_m: float,
+        date: int = 0,
+        x_m: float = 0.0,
+        y_m: float = 0.0,
+        width_m: float = SIZE_M,
+        height_m: float = SIZE_M,
+    ) -> np.ndarray:
         """An orthophoto, grid north up: uint8 (height_m / gsd_m, width_m / gsd_m, 3).
 
         Args:
@@ -354,18 +366,33 @@ class Town:
         shifted = self.place_at(place.x_m + float(dx), place.y_m + float(dy))
         return {
             "drone": self.render(
-                "drone", place, size=size, date=int(dates[0]), altitude_m=altitude, yaw_deg=yaw,
-                pitch_deg=pitch, fov_deg=float(rng.uniform(45, 70)), sensor=sensor_for("drone", rng),
+                "drone",
+                place,
+                size=size,
+                date=int(dates[0]),
+                altitude_m=altitude,
+                yaw_deg=yaw,
+                pitch_deg=pitch,
+                fov_deg=float(rng.uniform(45, 70)),
+                sensor=sensor_for("drone", rng),
             ),
             "street": self.render(
-                "street", place, size=size, date=int(dates[1]), yaw_deg=street_yaw_deg,
+                "street",
+                place,
+                size=size,
+                date=int(dates[1]),
+                yaw_deg=street_yaw_deg,
                 sensor=sensor_for("street", rng),
             ),
             "satellite": self.render(
-                "satellite", shifted, size=size, date=int(dates[2]),
-                gsd_m=gsd_m * float(rng.uniform(0.9, 1.12)), sensor=sensor_for("satellite", rng),
+                "satellite",
+                shifted,
+                size=size,
+                date=int(dates[2]),
+                gsd_m=gsd_m * float(rng.uniform(0.9, 1.12)),
+                sensor=sensor_for("satellite", rng),
             ),
-        }  # fmt: skip
+        }
 
     def _rays(self, camera: np.ndarray, rows: int, cols: int, date: int) -> tuple[np.ndarray, int]:
         from geobridge.world.kernels import render_rays
@@ -375,14 +402,30 @@ class Town:
         fine, coarse = _noise()
         factor = 2 if max(rows, cols) <= 4096 else 1
         picture = render_rays(
-            dated.height, dated.material, dated.colour, dated.owner, ground.crown_top,
-            ground.crown_base, ground.crown_kind, dated.shadow, dated.tops, BLOCK, ground.owners,
-            dated.light, fine, coarse, camera, rows * factor, cols * factor,
-        )  # fmt: skip
+            dated.height,
+            dated.material,
+            dated.colour,
+            ground.owner,
+            ground.crown_top,
+            ground.crown_base,
+            ground.crown_kind,
+            dated.shadow,
+            dated.tops,
+            BLOCK,
+            ground.owners,
+            dated.light,
+            fine,
+            coarse,
+            camera,
+            rows * factor,
+            cols * factor,
+            factor == 2,
+        )
         return picture, factor
 
-    def _street(self, place: WorldPlace, size: int, date: int, yaw_deg: float,
-                full: bool) -> tuple[np.ndarray, int]:  # fmt: skip
+    def _street(
+        self, place: WorldPlace, size: int, date: int, yaw_deg: float, full: bool
+    ) -> tuple[np.ndarray, int]:
         from geobridge.world.kernels import render_panorama
 
         ground, dated = self._ground, self._at(date)
@@ -390,17 +433,36 @@ class Town:
         tilt = math.pi / 2 if full else math.pi / 4
         factor = 2 if size <= 1024 else 1
         picture = render_panorama(
-            dated.height, dated.material, dated.colour, dated.owner, ground.crown_top,
-            ground.crown_base, ground.crown_kind, dated.shadow, ground.owners, dated.light, fine,
-            coarse, place.x_m, place.y_m, EYE_M, math.radians(yaw_deg), 2 * math.pi, tilt, -tilt,
-            size * factor, size * factor * (2 if full else 4), 260.0,
-        )  # fmt: skip
+            dated.height,
+            dated.material,
+            dated.colour,
+            ground.owner,
+            ground.crown_top,
+            ground.crown_base,
+            ground.crown_kind,
+            dated.shadow,
+            ground.owners,
+            dated.light,
+            fine,
+            coarse,
+            place.x_m,
+            place.y_m,
+            EYE_M,
+            math.radians(yaw_deg),
+            2 * math.pi,
+            tilt,
+            -tilt,
+            size * factor,
+            size * factor * (2 if full else 4),
+            260.0,
+        )
         return picture, factor
 
     # -- words -------------------------------------------------------------------------------
 
-    def describe(self, place: WorldPlace, variant: int = 0, noise: float = 0.0,
-                 radius_m: float = 50.0) -> str:  # fmt: skip
+    def describe(
+        self, place: WorldPlace, variant: int = 0, noise: float = 0.0, radius_m: float = 50.0
+    ) -> str:
         """Two to four plain sentences on what surrounds a place, whatever it is seen from.
 
         Args:

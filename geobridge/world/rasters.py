@@ -7,10 +7,11 @@ import numpy as np
 from geobridge.world import kernels as k
 from geobridge.world.dates import Day
 from geobridge.world.regions import Region
+from geobridge.world.roads import Road
 from geobridge.world.scene import CAR_COLOURS, SIZE_M, Area, Box, Building, Scene
 from geobridge.world.seeds import generator
 
-BLOCK = 8
+BLOCK = 16
 """Cells along the side of a block of the coarse raster that lets rays skip empty air."""
 
 _STYLES = {"windows": 0, "ribbon": 1, "shop": 2, "blank": 3}
@@ -47,7 +48,6 @@ class Dated:
     height: np.ndarray
     material: np.ndarray
     colour: np.ndarray
-    owner: np.ndarray
     shadow: np.ndarray
     tops: np.ndarray
     light: np.ndarray
@@ -70,44 +70,128 @@ def noise_tables() -> tuple[np.ndarray, np.ndarray]:
 class _Painter:
     """Hands one set of rasters to the kernels."""
 
-    def __init__(self, height: np.ndarray, material: np.ndarray, colour: np.ndarray,
-                 owner: np.ndarray) -> None:  # fmt: skip
+    def __init__(
+        self, height: np.ndarray, material: np.ndarray, colour: np.ndarray, owner: np.ndarray
+    ) -> None:
         self.height, self.material, self.colour, self.owner = height, material, colour, owner
         self.flags = np.zeros(height.shape, np.uint8)
 
-    def rect(self, box: Box, material: int, rgb: tuple[int, int, int], top: float = -1.0,
-             shape: int = k.FLAT, rise: float = 0.0, owner: int = -1, flag: int = -1,
-             only_free: bool = False) -> None:  # fmt: skip
+    def rect(
+        self,
+        box: Box,
+        material: int,
+        rgb: tuple[int, int, int],
+        top: float = -1.0,
+        shape: int = k.FLAT,
+        rise: float = 0.0,
+        owner: int = -1,
+        flag: int = -1,
+        only_free: bool = False,
+    ) -> None:
         k.paint_rect(
-            self.height, self.material, self.colour, self.owner, self.flags, box.x, box.y, box.ux,
-            box.uy, box.half_width_m, box.half_depth_m, material, *rgb, float(top), shape,
-            float(rise), owner, flag, only_free,
-        )  # fmt: skip
-
-    def line(self, points: np.ndarray, half_width: float, material: int, rgb: tuple[int, int, int],
-             strength: float = 1.0, offset: float = 0.0, dashes: tuple[float, float] = (0.0, 0.0),
-             skip: tuple[float, float] = (0.0, 0.0), flag: int = -1) -> None:  # fmt: skip
-        k.paint_line(
-            self.height, self.material, self.colour, self.flags, points, float(half_width),
-            material, *rgb, strength, -1.0, flag, float(offset), *dashes, *skip, False,
-        )  # fmt: skip
-
-    def blob(self, x: float, y: float, rx: float, ry: float, wobble: float, material: int,
-             rgb: tuple[int, int, int], flag: int = 0) -> None:  # fmt: skip
-        k.paint_blob(
-            self.material, self.colour, self.flags, x, y, rx, ry, wobble, x % 6.28, material, *rgb,
+            self.height,
+            self.material,
+            self.colour,
+            self.owner,
+            self.flags,
+            box.x,
+            box.y,
+            box.ux,
+            box.uy,
+            box.half_width_m,
+            box.half_depth_m,
+            material,
+            *rgb,
+            float(top),
+            shape,
+            float(rise),
+            owner,
             flag,
-        )  # fmt: skip
+            only_free,
+        )
+
+    def line(
+        self,
+        points: np.ndarray,
+        half_width: float,
+        material: int,
+        rgb: tuple[int, int, int],
+        strength: float = 1.0,
+        offset: float = 0.0,
+        dashes: tuple[float, float] = (0.0, 0.0),
+        skip: tuple[float, float] = (0.0, 0.0),
+        flag: int = -1,
+    ) -> None:
+        k.paint_line(
+            self.height,
+            self.material,
+            self.colour,
+            self.flags,
+            points,
+            float(half_width),
+            material,
+            *rgb,
+            strength,
+            -1.0,
+            flag,
+            float(offset),
+            *dashes,
+            *skip,
+            False,
+        )
+
+    def blob(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        wobble: float,
+        material: int,
+        rgb: tuple[int, int, int],
+        flag: int = 0,
+    ) -> None:
+        k.paint_blob(
+            self.material,
+            self.colour,
+            self.flags,
+            x,
+            y,
+            rx,
+            ry,
+            wobble,
+            x % 6.28,
+            material,
+            *rgb,
+            flag,
+        )
 
 
 _AREA_MATERIALS = {
-    "pond": k.WATER, "park": k.GRASS, "pitch": k.TURF, "pitch surround": k.GRASS,
-    "playing field": k.GRASS, "bowling green": k.TURF, "lawn": k.GRASS, "churchyard": k.GRASS,
-    "yard": k.ASPHALT, "car park": k.ASPHALT, "square": k.PAVING, "fountain": k.POOL,
-    "pool": k.POOL, "pool deck": k.PAVING, "tennis court": k.COURT, "sports court": k.COURT,
-    "running track": k.COURT, "field": k.FIELD, "meadow": k.ROUGH, "wood": k.ROUGH,
-    "orchard": k.GRASS, "paved yard": k.CONCRETE, "bare yard": k.SOIL,
-}  # fmt: skip
+    "pond": k.WATER,
+    "park": k.GRASS,
+    "pitch": k.TURF,
+    "pitch surround": k.GRASS,
+    "playing field": k.GRASS,
+    "bowling green": k.TURF,
+    "lawn": k.GRASS,
+    "churchyard": k.GRASS,
+    "yard": k.ASPHALT,
+    "car park": k.ASPHALT,
+    "square": k.PAVING,
+    "fountain": k.POOL,
+    "pool": k.POOL,
+    "pool deck": k.PAVING,
+    "tennis court": k.COURT,
+    "sports court": k.COURT,
+    "running track": k.COURT,
+    "field": k.FIELD,
+    "meadow": k.ROUGH,
+    "wood": k.ROUGH,
+    "orchard": k.GRASS,
+    "paved yard": k.CONCRETE,
+    "bare yard": k.SOIL,
+}
 
 _PAINT_WHITE = (216, 215, 208)
 _PAINT_YELLOW = (204, 172, 84)
@@ -151,6 +235,10 @@ def draw_ground(scene: Scene, seed: int, index: int) -> Ground:
     for building in scene.buildings:
         if building.dates is None:
             draw_building(paint, building)
+    # Who owns a cell is the same on all dates, also where a building stands on some of them only.
+    for building in scene.buildings:
+        if building.dates is not None:
+            paint.rect(building.box, -1, (0, 0, 0), owner=building.number)
     for box, building in scene.solar:
         paint_panels(paint, box, building)
 
@@ -166,14 +254,26 @@ def _owners(scene: Scene, fields: list[Area], rng: np.random.Generator) -> np.nd
     owners = np.zeros((1 + len(scene.buildings) + len(fields), k.OWNER_COLUMNS))
     owners[:, k.O_HW] = owners[:, k.O_HL] = owners[:, k.O_FLOOR] = owners[:, k.O_BAY] = 1.0
     trims = ((214, 212, 206), (232, 230, 226), (96, 92, 88), (150, 120, 92))
-    doors = ((110, 60, 48), (62, 76, 96), (70, 92, 74), (200, 198, 192), (88, 70, 56), (160, 70, 56),
-             (178, 150, 70))  # fmt: skip
+    doors = (
+        (110, 60, 48),
+        (62, 76, 96),
+        (70, 92, 74),
+        (200, 198, 192),
+        (88, 70, 56),
+        (160, 70, 56),
+        (178, 150, 70),
+    )
     for building in scene.buildings:
         box = building.box
         row = owners[building.number]
         row[[k.O_X, k.O_Y, k.O_UX, k.O_UY, k.O_HW, k.O_HL]] = (
-            box.x, box.y, box.ux, box.uy, box.half_width_m, box.half_depth_m,
-        )  # fmt: skip
+            box.x,
+            box.y,
+            box.ux,
+            box.uy,
+            box.half_width_m,
+            box.half_depth_m,
+        )
         row[[k.O_R, k.O_G, k.O_B]] = building.wall_colour[1]
         row[k.O_BAY] = rng.uniform(2.4, 4.2)
         floors = max(1, round(building.eave_m / 3.0))
@@ -205,8 +305,15 @@ def _draw_area(paint: _Painter, area: Area, field_row: int) -> None:
     box = area.box
     material = _AREA_MATERIALS[area.kind]
     if area.kind == "pond":
-        paint.blob(box.x, box.y, box.half_width_m + 1.2, box.half_depth_m + 1.2, area.wobble, k.ROUGH,
-                   (118, 112, 84))  # fmt: skip
+        paint.blob(
+            box.x,
+            box.y,
+            box.half_width_m + 1.2,
+            box.half_depth_m + 1.2,
+            area.wobble,
+            k.ROUGH,
+            (118, 112, 84),
+        )
         paint.blob(
             box.x, box.y, box.half_width_m, box.half_depth_m, area.wobble, material, area.colour
         )
@@ -220,10 +327,12 @@ def _draw_area(paint: _Painter, area: Area, field_row: int) -> None:
         white = (214, 216, 208)
         inset = 1.5 if area.kind == "pitch" else 2.2
         for part in (
-            box.part(0, d - inset, w - inset, 0.26), box.part(0, -d + inset, w - inset, 0.26),
-            box.part(w - inset, 0, 0.26, d - inset), box.part(-w + inset, 0, 0.26, d - inset),
+            box.part(0, d - inset, w - inset, 0.26),
+            box.part(0, -d + inset, w - inset, 0.26),
+            box.part(w - inset, 0, 0.26, d - inset),
+            box.part(-w + inset, 0, 0.26, d - inset),
             box.part(0, 0, w - inset, 0.26),
-        ):  # fmt: skip
+        ):
             paint.rect(part, k.PAINT, white)
     if area.kind == "car park":
         away = -d + 4
@@ -245,15 +354,20 @@ def _draw_rails(paint: _Painter, scene: Scene) -> None:
                     paint.line(band.points, 0.26, k.RAIL, (150, 146, 142), offset=offset + rail)
 
 
+def _toned(rgb: tuple[int, int, int], tone: float) -> tuple[int, int, int]:
+    r, g, b = (int(min(255, c * tone)) for c in rgb)
+    return r, g, b
+
+
 def _draw_roads(paint: _Painter, scene: Scene, rng: np.random.Generator) -> None:
     region, network = scene.region, scene.network
     surfaces = {}
     for road in network.roads:
         tone = rng.uniform(0.88, 1.12)
         base = region.asphalt if road.paved else region.soil
-        surfaces[road.index] = tuple(int(c * tone) for c in base)
+        surfaces[road.index] = _toned(base, tone)
         if road.kind != "lane" and region.pavement_m > 0.7 and road.paved:
-            pave = tuple(int(c * tone) for c in (164, 160, 152))
+            pave = _toned((164, 160, 152), tone)
             paint.line(road.points, road.half_width_m + region.pavement_m, k.PAVING, pave)
     for x, y, radius in scene.islands:
         paint.blob(
@@ -279,7 +393,7 @@ def _draw_roads(paint: _Painter, scene: Scene, rng: np.random.Generator) -> None
         paint.blob(x, y, inner, inner, 0.0, k.GRASS, region.lawn, k.ROAD)
 
 
-def _draw_markings(paint: _Painter, scene: Scene, road) -> None:  # type: ignore[no-untyped-def]
+def _draw_markings(paint: _Painter, scene: Scene, road: Road) -> None:
     region, network = scene.region, scene.network
     if region.marking == "none":
         return
@@ -310,13 +424,21 @@ def _draw_markings(paint: _Painter, scene: Scene, road) -> None:  # type: ignore
                 skip=ends,
             )
             if road.half_width_m > 6:
-                paint.line(road.points, 0.26, k.PAINT, _PAINT_WHITE, 0.5, offset=side * road.half_width_m * 0.5,
-                           dashes=(3.0, 6.0), skip=ends)  # fmt: skip
+                paint.line(
+                    road.points,
+                    0.26,
+                    k.PAINT,
+                    _PAINT_WHITE,
+                    0.5,
+                    offset=side * road.half_width_m * 0.5,
+                    dashes=(3.0, 6.0),
+                    skip=ends,
+                )
     if road.kind != "lane":
         _draw_crossings(paint, road, skips)
 
 
-def _draw_crossings(paint: _Painter, road, skips: list[tuple[float, int]]) -> None:  # type: ignore[no-untyped-def]
+def _draw_crossings(paint: _Painter, road: Road, skips: list[tuple[float, int]]) -> None:
     """Zebra crossings before junctions; which arms have one follows from the road's number."""
     length = road.length_m
     for end, (reach, meeting) in enumerate(skips):
@@ -334,12 +456,15 @@ def _draw_crossings(paint: _Painter, road, skips: list[tuple[float, int]]) -> No
 def draw_building(paint: _Painter, building: Building) -> None:
     """Draw a building's roof, height and ownership."""
     box = building.box
-    if building.roof in (k.GABLE, k.HIP, k.CROSS) and building.eave_m > 2.6:
-        pass
     paint.rect(
-        box, building.cover, building.roof_colour[1], building.eave_m, building.roof,
-        building.rise_m, building.number,
-    )  # fmt: skip
+        box,
+        building.cover,
+        building.roof_colour[1],
+        building.eave_m,
+        building.roof,
+        building.rise_m,
+        building.number,
+    )
     if building.cover == k.ROOF_FLAT and min(box.half_width_m, box.half_depth_m) > 5:
         # Plant rooms and vents: small boxes that tell one flat roof from the next.
         rng = generator("roof", building.number, int(box.x * 10), int(box.y * 10))
@@ -347,8 +472,9 @@ def draw_building(paint: _Painter, building: Building) -> None:
             part = box.part(
                 float(rng.uniform(-0.7, 0.7)) * box.half_width_m,
                 float(rng.uniform(-0.7, 0.7)) * box.half_depth_m,
-                float(rng.uniform(0.7, 2.2)), float(rng.uniform(0.7, 2.2)),
-            )  # fmt: skip
+                float(rng.uniform(0.7, 2.2)),
+                float(rng.uniform(0.7, 2.2)),
+            )
             tone = int(rng.integers(110, 205))
             paint.rect(
                 part, k.CONCRETE, (tone, tone, tone), building.eave_m + float(rng.uniform(0.8, 2.4))
@@ -365,8 +491,8 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
     region = scene.region
     rng = generator("date", seed, region.name, index, date)
     height, material = ground.height.copy(), ground.material.copy()
-    colour, owner = ground.colour.copy(), ground.owner.copy()
-    paint = _Painter(height, material, colour, owner)
+    colour = ground.colour.copy()
+    paint = _Painter(height, material, colour, ground.owner)
     for building in scene.buildings:
         if building.dates is not None:
             if date in building.dates:
@@ -386,18 +512,19 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
     )
     shadow = k.shadow_heights(height, ground.crown_top, ground.crown_kind, *sun, day.bare)
     tops = k.block_maximum(height, ground.crown_top, BLOCK)
-    return Dated(height, material, colour, owner, shadow, tops, _light(region, day, sun, rng))
+    return Dated(height, material, colour, shadow, tops, _light(region, day, sun, rng))
 
 
 def _draw_car(paint: _Painter, box: Box, rgb: tuple[int, int, int]) -> None:
     paint.rect(box, k.CAR, rgb, 0.9)
-    glass = tuple(int(c * 0.45) for c in rgb)
+    glass = _toned(rgb, 0.45)
     paint.rect(box.part(-0.15, 0, 1.25, 0.8), k.CAR, glass, 1.45)
     paint.rect(box.part(-0.25, 0, 0.75, 0.8), k.CAR, rgb, 1.5)
 
 
-def _light(region: Region, day: Day, sun: tuple[float, float, float],
-           rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def _light(
+    region: Region, day: Day, sun: tuple[float, float, float], rng: np.random.Generator
+) -> np.ndarray:
     light = np.zeros(k.LIGHT_COLUMNS)
     light[[k.L_SX, k.L_SY, k.L_SZ]] = sun
     light[[k.L_SUN, k.L_AMB, k.L_HAZE]] = day.sun, day.ambient, day.haze_per_m

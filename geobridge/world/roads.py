@@ -41,7 +41,7 @@ class Road:
         steps = np.diff(self.points, axis=0)
         lengths = np.hypot(steps[:, 0], steps[:, 1])
         ends = np.cumsum(lengths)
-        i = int(min(np.searchsorted(ends, station_m), len(lengths) - 1))
+        i = min(int(np.searchsorted(ends, station_m)), len(lengths) - 1)
         share = (station_m - (ends[i] - lengths[i])) / max(lengths[i], 1e-9)
         x, y = self.points[i] + share * steps[i]
         dx, dy = steps[i] / max(lengths[i], 1e-9)
@@ -77,7 +77,8 @@ def _grid(region: Region, rng: np.random.Generator, extent: float, jitter: float
     columns, rows = lines(), lines()
     mains = {("c", int(rng.integers(len(columns) // 3, 2 * len(columns) // 3 + 1)))}
     mains.add(("r", int(rng.integers(len(rows) // 3, 2 * len(rows) // 3 + 1))))
-    nodes, number = [], {}
+    nodes: list[tuple[float, float]] = []
+    number: dict[tuple[int, int], int] = {}
     for i, x in enumerate(columns):
         for j, y in enumerate(rows):
             number[i, j] = len(nodes)
@@ -183,9 +184,10 @@ def street_network(region: Region, rng: np.random.Generator, half_size_m: float)
             moved[:, 0] += bend * np.sin(at + phase[0])
             moved[:, 1] += bend * np.sin(at + phase[1])
         cosine, sine = math.cos(turn), math.sin(turn)
-        return moved @ np.array([[cosine, -sine], [sine, cosine]])
+        turned: np.ndarray = moved @ np.array([[cosine, -sine], [sine, cosine]])
+        return turned
 
-    roads = []
+    roads: list[Road] = []
     for a, b, kind in edges:
         start, end = np.array(nodes[a]), np.array(nodes[b])
         count = max(2, int(np.hypot(*(end - start)) / 8) + 1)

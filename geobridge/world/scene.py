@@ -6,6 +6,7 @@ drawn comes from these lists, and so does every word of a description.
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -18,9 +19,17 @@ SIZE_M = 900.0
 """Side of a town's square."""
 
 CAR_COLOURS = (
-    (205, 205, 203), (178, 180, 182), (52, 53, 56), (86, 88, 92), (128, 130, 133),
-    (120, 42, 40), (52, 70, 104), (222, 222, 220), (70, 84, 76), (150, 134, 110),
-)  # fmt: skip
+    (205, 205, 203),
+    (178, 180, 182),
+    (52, 53, 56),
+    (86, 88, 92),
+    (128, 130, 133),
+    (120, 42, 40),
+    (52, 70, 104),
+    (222, 222, 220),
+    (70, 84, 76),
+    (150, 134, 110),
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,22 @@ class Scene:
     bridges: list[tuple[float, float]] = field(default_factory=list)
     islands: list[tuple[float, float, float]] = field(default_factory=list)
 
+    @cached_property
+    def landmark_kinds(self) -> set[str]:
+        """Kinds of buildings that are told one by one, and never counted among the houses."""
+        return {building.kind for building in self.buildings if building.landmark}
+
+    @cached_property
+    def _centers(self) -> np.ndarray:
+        return np.array([(building.box.x, building.box.y) for building in self.buildings])
+
+    def buildings_near(self, x: float, y: float, radius_m: float) -> list[Building]:
+        """Buildings whose centre lies in the square of half side `radius_m` around a point."""
+        if not self.buildings:
+            return []
+        inside = np.abs(self._centers - (x, y)).max(axis=1) < radius_m
+        return [self.buildings[i] for i in np.flatnonzero(inside)]
+
 
 _ROOFS = {"flat": k.FLAT, "gable": k.GABLE, "cross": k.CROSS, "hip": k.HIP, "mono": k.MONO}
 _COVERS = {"tile": k.ROOF_TILE, "metal": k.ROOF_METAL, "flat": k.ROOF_FLAT}
@@ -183,24 +208,66 @@ class _Builder:
     def claim(self, box: Box, flag: int, only_free: bool = False) -> None:
         height, material, colour, owner = self._dummy()
         k.paint_rect(
-            height, material, colour, owner, self.flags, box.x, box.y, box.ux, box.uy,
-            box.half_width_m, box.half_depth_m, -1, 0, 0, 0, -1.0, k.FLAT, 0.0, -1, flag, only_free,
-        )  # fmt: skip
+            height,
+            material,
+            colour,
+            owner,
+            self.flags,
+            box.x,
+            box.y,
+            box.ux,
+            box.uy,
+            box.half_width_m,
+            box.half_depth_m,
+            -1,
+            0,
+            0,
+            0,
+            -1.0,
+            k.FLAT,
+            0.0,
+            -1,
+            flag,
+            only_free,
+        )
 
     def claim_line(self, points: np.ndarray, half_width: float, flag: int) -> None:
         height, material, colour, _ = self._dummy()
         k.paint_line(
-            height, material, colour, self.flags, points, half_width, -1, 0, 0, 0, 0.0, -1.0, flag,
-            0.0, 0.0, 0.0, 0.0, 0.0, False,
-        )  # fmt: skip
+            height,
+            material,
+            colour,
+            self.flags,
+            points,
+            half_width,
+            -1,
+            0,
+            0,
+            0,
+            0.0,
+            -1.0,
+            flag,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            False,
+        )
 
     def free(self, box: Box, margin: float = 0.0, yards: bool = False) -> bool:
         return bool(
             k.rect_is_free(
-                self.flags, box.x, box.y, box.ux, box.uy,
-                box.half_width_m + margin, box.half_depth_m + margin, yards,
+                self.flags,
+                box.x,
+                box.y,
+                box.ux,
+                box.uy,
+                box.half_width_m + margin,
+                box.half_depth_m + margin,
+                yards,
             )
-        )  # fmt: skip
+        )
 
     def colour(self, colours: tuple[Colour, ...], x: float, y: float) -> Colour:
         """A colour that is likelier the one its quarter prefers, with a tone of its own."""
@@ -303,8 +370,9 @@ class _Builder:
 
     # -- lots along the streets --------------------------------------------------------------
 
-    def frontage(self, road: Road, station: float, side: int, width: float, depth: float,
-                 setback: float) -> Box:  # fmt: skip
+    def frontage(
+        self, road: Road, station: float, side: int, width: float, depth: float, setback: float
+    ) -> Box:
         """The box of a lot whose front lies `setback` behind the pavement of a street's side."""
         x, y, dx, dy = road.at(station)
         # Right of the direction of travel is (dy, -dx); the lot's u keeps the street on its front.
@@ -355,18 +423,18 @@ class _Builder:
         roads = [road for road in self.scene.network.roads if road.kind != "lane"]
         if not roads:
             return
-        for _ in range(int(self.rng.integers(24, 34))):
+        for _ in range(int(self.rng.integers(34, 46))):
             kind = str(self.rng.choice(kinds, p=share))
             width, depth = LOTS[kind]
-            width *= float(self.rng.uniform(0.85, 1.2))
-            depth *= float(self.rng.uniform(0.85, 1.2))
-            for _attempt in range(25):
+            width *= float(self.rng.uniform(0.7, 1.1))
+            depth *= float(self.rng.uniform(0.7, 1.1))
+            for _attempt in range(60):
                 road = roads[int(self.rng.integers(len(roads)))]
                 if road.length_m < 30:
                     continue
                 station = float(self.rng.uniform(10, road.length_m - 10))
-                lot = self.frontage(road, station, int(self.rng.choice([-1, 1])), width, depth, 1.0)
-                if self.free(lot, 1.0):
+                lot = self.frontage(road, station, int(self.rng.choice([-1, 1])), width, depth, 1.5)
+                if self.free(lot):
                     self.claim(lot, k.RESERVED)
                     getattr(self, "_" + kind.replace(" ", "_"))(lot)
                     break
@@ -652,29 +720,73 @@ class _Builder:
     def _water_tower(self, lot: Box) -> None:
         self._lawn(lot)
         height = float(self.rng.uniform(18, 26))
-        self.add_building("water tower", lot.part(0, 0, 4, 4), height, 3, k.DOME, k.ROOF_METAL, "blank",
-                          ("white", (206, 206, 204)), ("white", (204, 204, 202)), True)  # fmt: skip
+        self.add_building(
+            "water tower",
+            lot.part(0, 0, 4, 4),
+            height,
+            3,
+            k.DOME,
+            k.ROOF_METAL,
+            "blank",
+            ("white", (206, 206, 204)),
+            ("white", (204, 204, 202)),
+            True,
+        )
 
     def _silo(self, lot: Box) -> None:
         self._paved(lot)
         for along in (-6, 0.5, 7):
-            self.add_building("silo", lot.part(along, 2, 3, 3), 13, 2.5, k.DOME, k.ROOF_METAL, "blank",
-                              ("silver", (188, 190, 192)), ("silver", (186, 188, 190)), along == 0.5)  # fmt: skip
+            self.add_building(
+                "silo",
+                lot.part(along, 2, 3, 3),
+                13,
+                2.5,
+                k.DOME,
+                k.ROOF_METAL,
+                "blank",
+                ("silver", (188, 190, 192)),
+                ("silver", (186, 188, 190)),
+                along == 0.5,
+            )
 
     def _windmill(self, lot: Box) -> None:
         self._lawn(lot)
-        self.add_building("windmill", lot.part(0, 0, 4, 4), 13, 5, k.DOME, k.ROOF_TILE, "windows",
-                          ("brown", (96, 78, 62)), ("red brick", (142, 88, 70)), True)  # fmt: skip
+        self.add_building(
+            "windmill",
+            lot.part(0, 0, 4, 4),
+            13,
+            5,
+            k.DOME,
+            k.ROOF_TILE,
+            "windows",
+            ("brown", (96, 78, 62)),
+            ("red brick", (142, 88, 70)),
+            True,
+        )
 
     def _fuel_station(self, lot: Box) -> None:
         self._paved(lot)
         self.add_building(
             "fuel station", lot.part(0, 5, 8, 4), 4, 0, k.FLAT, k.ROOF_FLAT, "shop", landmark=True
         )
-        canopy: Colour = [("red", (170, 60, 50)), ("white", (220, 220, 218)), ("blue", (60, 92, 150)),
-                          ("green", (70, 124, 84))][int(self.rng.integers(4))]  # fmt: skip
-        self.add_building("fuel canopy", lot.part(0, -6, 8, 4), 5, 0, k.FLAT, k.ROOF_METAL, "blank", canopy,
-                          ("white", (215, 215, 213)), False)  # fmt: skip
+        canopy: Colour = [
+            ("red", (170, 60, 50)),
+            ("white", (220, 220, 218)),
+            ("blue", (60, 92, 150)),
+            ("green", (70, 124, 84)),
+        ][int(self.rng.integers(4))]
+        self.add_building(
+            "fuel canopy",
+            lot.part(0, -6, 8, 4),
+            5,
+            0,
+            k.FLAT,
+            k.ROOF_METAL,
+            "blank",
+            canopy,
+            ("white", (215, 215, 213)),
+            False,
+        )
 
     def houses(self) -> None:
         for road in self.scene.network.roads:
@@ -706,9 +818,9 @@ class _Builder:
             width = last - station
             if width < kind.frontage_m[0] * 0.75:
                 return last
-        fade = 1.0 if distance < 240 else max(0.72, 1 - (distance - 240) / 900)
+        fade = 1.0 if distance < 240 else max(0.85, 1 - (distance - 240) / 1500)
         if rng.random() > region.built_share * fade:
-            return station + width + gap
+            return station + 0.7 * width + gap
         middle = station + width / 2
         box = self.frontage(road, middle, side, width, depth, setback)
         if not self.free(box, -0.3, yards=True):
@@ -716,12 +828,40 @@ class _Builder:
         self._lot(road, middle, side, box, gap, setback, kind)
         return station + width + gap
 
-    def _lot(self, road: Road, station: float, side: int, box: Box, gap: float, setback: float,
-             kind: BuildingType) -> None:  # fmt: skip
+    def second_row(self) -> None:
+        """Houses behind houses, reached by paths, where blocks are deep."""
         rng, region = self.rng, self.region
+        roads = [road for road in self.scene.network.roads if road.length_m > 40]
+        for _ in range(400 if roads else 0):
+            road = roads[int(rng.integers(len(roads)))]
+            kind = region.suburb[int(rng.integers(min(2, len(region.suburb))))][0]
+            width, depth = float(rng.uniform(*kind.frontage_m)), float(rng.uniform(*kind.depth_m))
+            station = float(rng.uniform(10, road.length_m - 10))
+            setback = float(rng.uniform(22, 50))
+            box = self.frontage(road, station, int(rng.choice([-1, 1])), width, depth, setback)
+            if self.free(box, 2.0) and rng.random() < region.second_row:
+                lot = box.part(0, 2, box.half_width_m + 4, box.half_depth_m + 7)
+                self._settle(lot, box, 5.0, 10.0, kind)
+
+    def _lot(
+        self,
+        road: Road,
+        station: float,
+        side: int,
+        box: Box,
+        gap: float,
+        setback: float,
+        kind: BuildingType,
+    ) -> None:
+        rng = self.rng
         back = float(rng.uniform(6, 22)) if gap > 0.7 else float(rng.uniform(1, 7))
         lot_depth = setback + 2 * box.half_depth_m + back
         lot = self.frontage(road, station, side, 2 * box.half_width_m + gap, lot_depth, 0)
+        self._settle(lot, box, setback, back, kind)
+
+    def _settle(self, lot: Box, box: Box, setback: float, back: float, kind: BuildingType) -> None:
+        """Put a building on its lot, with a garden."""
+        rng, region = self.rng, self.region
         drawn = rng.random()
         if drawn < region.lawn_share:
             ground, rgb = "lawn", self._tinted(region.lawn, 0.14)
@@ -747,12 +887,18 @@ class _Builder:
             change = int(rng.integers(2, 7))
             dates = frozenset(range(change, 8)) if rng.random() < 0.5 else frozenset(range(change))
         building = self.add_building(
-            kind.name, box, floors * 3.0 + (1.2 if kind.facade == "blank" else 0.3), min(rise, 7.0),
-            _ROOFS[roof_name], cover, kind.facade, dates=dates,
-        )  # fmt: skip
+            kind.name,
+            box,
+            floors * 3.0 + (1.2 if kind.facade == "blank" else 0.3),
+            min(rise, 7.0),
+            _ROOFS[roof_name],
+            cover,
+            kind.facade,
+            dates=dates,
+        )
         if dates is None and rng.random() < region.solar:
             self._panels(building)
-        self._garden(lot, box, building, gap, setback, back)
+        self._garden(lot, box, building, setback, back)
 
     def _panels(self, building: Building) -> None:
         box = building.box
@@ -763,8 +909,7 @@ class _Builder:
             panel = box.part(0, side * d * 0.45, w * share * 0.8, d * 0.32)
             self.scene.solar.append((panel, building))
 
-    def _garden(self, lot: Box, box: Box, building: Building, gap: float, setback: float,
-                back: float) -> None:  # fmt: skip
+    def _garden(self, lot: Box, box: Box, building: Building, setback: float, back: float) -> None:
         rng, region = self.rng, self.region
         detached = building.kind in ("detached house", "bungalow", "villa", "house")
         d = lot.half_depth_m
@@ -778,11 +923,18 @@ class _Builder:
                     Box(*lot.point(along, -d + setback / 2), -lot.uy, lot.ux, 2.2, 0.9)
                 )
         if detached and back > 11 and rng.random() < region.pools:
-            pool = lot.part(float(rng.uniform(-2, 2)), d - back / 2, float(rng.uniform(3, 4.5)),
-                            float(rng.uniform(1.7, 2.4)))  # fmt: skip
+            pool = lot.part(
+                float(rng.uniform(-2, 2)),
+                d - back / 2,
+                float(rng.uniform(3, 4.5)),
+                float(rng.uniform(1.7, 2.4)),
+            )
             if self.free(pool, 1.0, yards=True):
-                self.area("pool deck", pool.part(0, 0, pool.half_width_m + 1.2, pool.half_depth_m + 1.2),
-                          self._tinted((192, 186, 174), 0.06))  # fmt: skip
+                self.area(
+                    "pool deck",
+                    pool.part(0, 0, pool.half_width_m + 1.2, pool.half_depth_m + 1.2),
+                    self._tinted((192, 186, 174), 0.06),
+                )
                 self.area("pool", pool, (84, 168, 186))
                 self.claim(
                     pool.part(0, 0, pool.half_width_m + 1.2, pool.half_depth_m + 1.2), k.RESERVED
@@ -835,8 +987,14 @@ class _Builder:
             for _ in range(120):
                 x, y = rng.uniform(-SIZE_M / 2, SIZE_M / 2, 2)
                 angle = turn + float(rng.normal(0, 0.12))
-                box = Box(float(x), float(y), math.cos(angle), math.sin(angle),
-                          float(rng.uniform(0.5, 1)) * size / 2, float(rng.uniform(0.5, 1)) * size / 2)  # fmt: skip
+                box = Box(
+                    float(x),
+                    float(y),
+                    math.cos(angle),
+                    math.sin(angle),
+                    float(rng.uniform(0.5, 1)) * size / 2,
+                    float(rng.uniform(0.5, 1)) * size / 2,
+                )
                 if not self.free(box, 1.0):
                     continue
                 kind = str(options[int(rng.choice(4, p=weights / weights.sum()))][0])
@@ -853,6 +1011,17 @@ class _Builder:
                     self._plant(box, int(rng.poisson(area / 420)))
                 elif kind == "orchard":
                     self._orchard(box)
+
+    def scattered_trees(self) -> None:
+        """Lone trees and thickets on ground that nothing claimed."""
+        rng = self.rng
+        for _ in range(int(260 * (0.3 + self.region.woods))):
+            x, y = (float(v) for v in rng.uniform(-SIZE_M / 2, SIZE_M / 2, 2))
+            spread = float(rng.uniform(3, 10))
+            for _ in range(int(rng.integers(1, 6))):
+                tx, ty = x + float(rng.normal(0, spread)), y + float(rng.normal(0, spread))
+                if self.free(Box(tx, ty, 1.0, 0.0, 1.0, 1.0)):
+                    self.tree(tx, ty)
 
     def _orchard(self, box: Box) -> None:
         for along in np.arange(-box.half_width_m + 3, box.half_width_m - 2, 6.0):
@@ -927,12 +1096,26 @@ class _Builder:
 
 
 LOTS = {
-    "church": (26.0, 38.0), "bell tower": (16.0, 16.0), "mosque": (30.0, 28.0), "temple": (28.0, 28.0),
-    "school": (70.0, 60.0), "supermarket": (52.0, 64.0), "warehouse": (54.0, 48.0), "car park": (46.0, 36.0),
-    "park": (66.0, 60.0), "pitch": (56.0, 88.0), "playing field": (60.0, 60.0), "bowling green": (42.0, 42.0),
-    "tennis courts": (36.0, 38.0), "sports court": (32.0, 22.0), "square": (34.0, 30.0),
-    "water tower": (18.0, 18.0), "silo": (26.0, 20.0), "windmill": (24.0, 24.0), "fuel station": (28.0, 28.0),
-}  # fmt: skip
+    "church": (26.0, 38.0),
+    "bell tower": (16.0, 16.0),
+    "mosque": (30.0, 28.0),
+    "temple": (28.0, 28.0),
+    "school": (70.0, 60.0),
+    "supermarket": (52.0, 64.0),
+    "warehouse": (54.0, 48.0),
+    "car park": (46.0, 36.0),
+    "park": (66.0, 60.0),
+    "pitch": (56.0, 88.0),
+    "playing field": (60.0, 60.0),
+    "bowling green": (42.0, 42.0),
+    "tennis courts": (36.0, 38.0),
+    "sports court": (32.0, 22.0),
+    "square": (34.0, 30.0),
+    "water tower": (18.0, 18.0),
+    "silo": (26.0, 20.0),
+    "windmill": (24.0, 24.0),
+    "fuel station": (28.0, 28.0),
+}
 """Width and depth in metres of the lots that landmarks stand on."""
 
 
@@ -944,6 +1127,8 @@ def lay_out(region: Region, seed: int, index: int) -> Scene:
     builder.roads()
     builder.landmarks()
     builder.houses()
+    builder.second_row()
     builder.open_ground()
+    builder.scattered_trees()
     builder.street_things()
     return builder.finish()

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from geobridge.world.scene import Band, Building
 
 COMPASS = (
-    "north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west",
-)  # fmt: skip
+    "north",
+    "north-east",
+    "east",
+    "south-east",
+    "south",
+    "south-west",
+    "west",
+    "north-west",
+)
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -82,7 +89,7 @@ def _layout(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
     dx, dy = b - a
     first, last = road.points[1] - road.points[0], road.points[-1] - road.points[-2]
     turn = abs(math.degrees(math.atan2(*first) - math.atan2(*last))) % 360
-    detail = ("curving " if 20 < min(turn, 360 - turn) else "") + _run(float(dx), float(dy))
+    detail = ("curving " if min(turn, 360 - turn) > 20 else "") + _run(float(dx), float(dy))
     name = road.kind if road.paved else "unpaved " + road.kind
     out.append(Fact("layout", name, detail=detail))
     near = []
@@ -149,23 +156,40 @@ def _across(town: "Town", place: "WorldPlace", x: float, y: float, radius: float
 
 def _landmarks(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
     out = []
-    for building in town.scene.buildings:
+    for building in town.scene.buildings_near(place.x_m, place.y_m, radius - 3):
         dx, dy = building.box.x - place.x_m, building.box.y - place.y_m
-        if building.landmark and building.dates is None and max(abs(dx), abs(dy)) < radius - 3:
+        if building.landmark and building.dates is None:
             across = _across(town, place, building.box.x, building.box.y, radius)
             out.append(
-                Fact("landmark", building.kind, colours=(building.roof_colour[0],),
-                     walls=building.wall_colour[0], direction=compass(dx, dy),
-                     detail=f"across the {across}" if across else "")
-            )  # fmt: skip
+                Fact(
+                    "landmark",
+                    building.kind,
+                    colours=(building.roof_colour[0],),
+                    walls=building.wall_colour[0],
+                    direction=compass(dx, dy),
+                    detail=f"across the {across}" if across else "",
+                )
+            )
     return out
 
 
 _TOLD_AREAS = {
-    "pond": 0, "pitch": 0, "running track": 0, "tennis court": 0, "sports court": 0, "square": 0,
-    "bowling green": 0, "park": 0, "playing field": 0, "car park": 1, "churchyard": 2, "wood": 1,
-    "orchard": 1, "field": 2, "pool": 1,
-}  # fmt: skip
+    "pond": 0,
+    "pitch": 0,
+    "running track": 0,
+    "tennis court": 0,
+    "sports court": 0,
+    "square": 0,
+    "bowling green": 0,
+    "park": 0,
+    "playing field": 0,
+    "car park": 1,
+    "churchyard": 2,
+    "wood": 1,
+    "orchard": 1,
+    "field": 2,
+    "pool": 1,
+}
 
 
 def _areas(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
@@ -179,11 +203,16 @@ def _areas(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
         dx, dy = np.mean(spots, axis=0)
         spread = max(math.hypot(sx - dx, sy - dy) for sx, sy in spots)
         near = math.hypot(dx, dy) < 10 or spread > 35
-        across = _across(town, place, *(float(v) for v in (place.x_m + dx, place.y_m + dy)), radius)
+        across = _across(town, place, place.x_m + float(dx), place.y_m + float(dy), radius)
         out.append(
-            Fact("area", kind, len(spots), direction="" if near else compass(float(dx), float(dy)),
-                 detail=f"across the {across}" if across and len(spots) == 1 else "")
-        )  # fmt: skip
+            Fact(
+                "area",
+                kind,
+                len(spots),
+                direction="" if near else compass(float(dx), float(dy)),
+                detail=f"across the {across}" if across and len(spots) == 1 else "",
+            )
+        )
     return sorted(out, key=lambda fact: (_TOLD_AREAS[fact.name], fact.name))
 
 
@@ -192,14 +221,11 @@ _UNTOLD = ("shed", "church tower", "minaret", "temple gate", "fuel canopy")
 
 def _buildings(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
     groups: dict[str, list[Building]] = {}
-    landmark_kinds = {b.kind for b in town.scene.buildings if b.landmark}
-    for building in town.scene.buildings:
-        dx, dy = building.box.x - place.x_m, building.box.y - place.y_m
+    for building in town.scene.buildings_near(place.x_m, place.y_m, radius):
         if (
             building.dates is None
             and building.kind not in _UNTOLD
-            and building.kind not in landmark_kinds
-            and max(abs(dx), abs(dy)) < radius
+            and building.kind not in town.scene.landmark_kinds
         ):
             groups.setdefault(building.kind, []).append(building)
     out = []
@@ -213,9 +239,16 @@ def _buildings(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
         storeys = max(round((member.eave_m - 0.3) / 3) for member in members)
         even = math.hypot(dx, dy) < (0.25 if len(members) > 2 else 0.1) * radius
         out.append(
-            Fact("building", kind, len(members), tuple(told), wall if n > 0.5 * len(members) else "",
-                 "" if even else compass(dx, dy), str(storeys) if storeys >= 3 else "")
-        )  # fmt: skip
+            Fact(
+                "building",
+                kind,
+                len(members),
+                tuple(told),
+                wall if n > 0.5 * len(members) else "",
+                "" if even else compass(dx, dy),
+                str(storeys) if storeys >= 3 else "",
+            )
+        )
     panels = {
         owner.number
         for box, owner in town.scene.solar
@@ -435,6 +468,14 @@ class _Writer:
         )
 
 
+# A text encoder takes some 77 tokens, which is about as many words as this.
+_MOST_WORDS = 62
+
+
+def _words(texts: list[str]) -> int:
+    return sum(len(text.split()) for text in texts)
+
+
 def describe(
     town: "Town", place: "WorldPlace", variant: int = 0, noise: float = 0.0, radius_m: float = 50.0
 ) -> str:
@@ -455,21 +496,23 @@ def describe(
         by_kind.setdefault(fact.kind, []).append(fact)
 
     first = writer.layout(by_kind["layout"]) if "layout" in by_kind else ""
+    # What tells a place best comes first, because the last is dropped where it gets too long.
     rest = []
-    if "building" in by_kind:
-        rest.append(writer.buildings(by_kind["building"][:2]))
-    lines = by_kind.get("water", []) + by_kind.get("rail", [])
-    if lines:
-        rest.append(writer.water(lines[0]))
     told = by_kind.get("landmark", [])[:2]
     told += by_kind.get("area", [])[: max(1, 3 - len(told))]
     told += by_kind.get("solar", [])[: max(0, 3 - len(told))]
+    lines = by_kind.get("water", []) + by_kind.get("rail", [])
+    if lines:
+        rest.append(writer.water(lines[0]))
     if told:
         rest.append(writer.things(told))
+    if "building" in by_kind:
+        room = _MOST_WORDS - _words([first, *rest])
+        both, one = (writer.buildings(by_kind["building"][:n]) for n in (2, 1))
+        rest.append(both if _words([both]) <= room else one)
     if len(rest) < 3 and "trees" in by_kind:
         rest.append(writer.greenery(by_kind["trees"][0]))
-    # A text encoder takes some 77 tokens, which is about as many words as this.
-    while len(rest) > 1 and sum(len(text.split()) for text in [first, *rest]) > 56:
+    while len(rest) > 1 and _words([first, *rest]) > _MOST_WORDS:
         rest.pop()
     order = writer.rng.permutation(len(rest))
     sentences = [first, *(rest[i] for i in order)]

@@ -1,0 +1,68 @@
+import pytest
+import rasterio
+from typer.testing import CliRunner
+
+from geobridge.cli.app import app
+from geobridge.places.table import iter_places
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["world", *map(str, words)])
+
+
+def test_build_writes_places_and_says_how_many(tmp_path):
+    options = ["--regions", "prairie", "--towns", 1, "--places", 3, "--size", 16, "--workers", 1]
+    done = run("build", tmp_path / "p", *options, "--missing", "street=1")
+    assert done.exit_code == 0, done.output
+    assert "3 places of 1 towns" in done.output
+    assert [place.street for place in iter_places(tmp_path / "p")] == [None] * 3
+
+
+def test_two_processes_write_the_same_as_one(tmp_path):
+    options = ["--regions", "prairie,edo", "--towns", 1, "--places", 2, "--size", 16]
+    for workers in (1, 2):
+        done = run("build", tmp_path / str(workers), *options, "--workers", workers)
+        assert done.exit_code == 0, done.output
+    one, two = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*g")}
+        for folder in (tmp_path / "1", tmp_path / "2")
+    )
+    assert len(one) == 12
+    assert one == two
+    tables = [(tmp_path / str(workers) / "places.parquet").read_bytes() for workers in (1, 2)]
+    assert tables[0] == tables[1]
+
+
+def test_map_fly_and_walk_write_their_files(tmp_path):
+    assert run("map", "edo/0@3", "--gsd", 3, "--out", tmp_path / "a.tif").exit_code == 0
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert raster.width == 300
+    fly = run(
+        "fly", "edo/0", "--count", 2, "--width", 32, "--pitch-deg=-60", "--out", tmp_path / "f"
+    )
+    assert fly.exit_code == 0, fly.output
+    walk = run("walk", "edo/0", "--count", 1, "--height", 16, "--out", tmp_path / "w")
+    assert walk.exit_code == 0, walk.output
+    assert len(list((tmp_path / "f").glob("*.jpg"))) == 2
+    assert len(list((tmp_path / "w").glob("*.jpg"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["map", "atlantis/0", "--out", "a.tif"], "no region 'atlantis'"),
+        (["map", "edo", "--out", "a.tif"], "names no town"),
+        (["fly", "edo/0", "--out", "f", "--count", "0"], "at least one"),
+        (["build", "p", "--regions", "atlantis"], "no region 'atlantis'"),
+        (["build", "p", "--missing", "boat=1"], "no share"),
+        (["build", "p", "--size", "2"], "8 to 1024 px"),
+        (["build", "p", "--towns", "0"], "at least one"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    done = run(*words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

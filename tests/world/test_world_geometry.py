@@ -1,0 +1,152 @@
+"""Where things appear: every expectation is worked out here from angles and lengths."""
+
+import math
+
+import numpy as np
+import pytest
+from pyproj import Geod
+from world_stage import red_center
+
+from geobridge.world import kernels as k
+from geobridge.world.dates import sun_position
+from geobridge.world.planet import EYE_M
+
+
+def test_satellite_pixel_of_a_known_point(stage):
+    stage.red_box(20, 30)
+    place = stage.town.place_at(5, 10)
+    row, col, *_ = red_center(stage.town.render("satellite", place, size=128, gsd_m=0.5))
+    # 15 m east and 20 m north of the centre, at half a metre a pixel.
+    assert col == pytest.approx(64 + 30, abs=1)
+    assert row == pytest.approx(64 - 40, abs=1)
+
+
+def test_yaw_is_the_heading_of_the_pictures_top(stage):
+    stage.red_box(20, 30)
+    place = stage.town.place_at(0, 0)
+    for view in ("satellite", "drone"):
+        picture = stage.town.render(
+            view, place, size=128, gsd_m=1, altitude_m=110, fov_deg=60, yaw_deg=90
+        )
+        row, col, *_ = red_center(picture)
+        # East is up, so north is to the left.
+        assert row < 64 - 15
+        assert col < 64 - 25
+
+
+def test_nadir_drone_pixel_of_a_known_point(stage):
+    stage.red_box(-24, 18)
+    place = stage.town.place_at(0, 0)
+    picture = stage.town.render("drone", place, size=200, altitude_m=100, fov_deg=60)
+    row, col, *_ = red_center(picture)
+    focal_px = 100 / math.tan(math.radians(30))
+    assert col == pytest.approx(100 - focal_px * 0.24, abs=1.5)
+    assert row == pytest.approx(100 - focal_px * 0.18, abs=1.5)
+
+
+@pytest.mark.parametrize("yaw_deg", [0, 137])
+def test_oblique_drone_pixel_of_a_known_point(stage, yaw_deg):
+    yaw = math.radians(yaw_deg)
+    # 30 m ahead of the place and 12 m to the right of the view.
+    x = 30 * math.sin(yaw) + 12 * math.cos(yaw)
+    y = 30 * math.cos(yaw) - 12 * math.sin(yaw)
+    stage.red_box(x, y)
+    picture = stage.town.render(
+        "drone", stage.town.place_at(0, 0), size=200, altitude_m=100, pitch_deg=-45, fov_deg=60,
+        yaw_deg=yaw_deg,
+    )  # fmt: skip
+    row, col, *_ = red_center(picture)
+    # The camera is 100 m up and 100 m back: the point is 130 m ahead and 100 m below it.
+    depth = (130 + 100) / math.sqrt(2)
+    below_axis = (100 - 130) / math.sqrt(2)
+    focal_px = 100 / math.tan(math.radians(30))
+    assert col == pytest.approx(100 + focal_px * 12 / depth, abs=1.5)
+    assert row == pytest.approx(100 + focal_px * below_axis / depth, abs=1.5)
+
+
+@pytest.mark.parametrize(("yaw_deg", "azimuth_deg"), [(0, 40), (90, 40), (200, 275)])
+def test_panorama_column_and_rows_of_a_tower(stage, yaw_deg, azimuth_deg):
+    azimuth = math.radians(azimuth_deg)
+    stage.red_box(40 * math.sin(azimuth), 40 * math.cos(azimuth), half=1.0, top=15)
+    size = 256
+    picture = stage.town.render("street", stage.town.place_at(0, 0), size=size, yaw_deg=yaw_deg)
+    assert picture.shape == (size, 4 * size, 3)
+    _, col, first, last = red_center(picture)
+    turn = (azimuth_deg - yaw_deg + 180) % 360
+    assert col == pytest.approx(turn / 360 * 4 * size, abs=2)
+    # The near side is 39 m away; 90 degrees fill the height, the horizon is in the middle.
+    top_deg = math.degrees(math.atan((15 - EYE_M) / 39))
+    foot_deg = math.degrees(math.atan(EYE_M / 39))
+    assert first == pytest.approx(size / 2 - top_deg / 90 * size, abs=2.5)
+    assert last == pytest.approx(size / 2 + foot_deg / 90 * size, abs=2.5)
+
+
+def test_full_panorama_is_two_to_one_and_shows_the_same_direction(stage):
+    stage.red_box(0, 40, half=1.0, top=15)
+    picture = stage.town.render(
+        "street", stage.town.place_at(0, 0), size=256, full=True, yaw_deg=-90
+    )
+    assert picture.shape == (256, 512, 3)
+    _, col, first, _ = red_center(picture)
+    assert col == pytest.approx(384, abs=1.5)  # a quarter turn to the right of the centre
+    assert first == pytest.approx(128 - math.degrees(math.atan(12.4 / 39)) / 180 * 256, abs=2)
+
+
+def test_tall_things_lean_outwards_in_a_nadir_drone_picture_and_not_in_a_map(stage):
+    stage.red_box(30, 0, half=1.5, top=20)
+    place = stage.town.place_at(0, 0)
+    _, on_map, *_ = red_center(stage.town.render("satellite", place, size=200, gsd_m=0.5))
+    assert on_map == pytest.approx(100 + 60, abs=1)
+    picture = stage.town.render("drone", place, size=200, altitude_m=100, fov_deg=60)
+    _, col, *_ = red_center(picture)
+    focal_px = 100 / math.tan(math.radians(30))
+    foot, top = 100 + focal_px * 28.5 / 100, 100 + focal_px * 31.5 / 80
+    assert col == pytest.approx((foot + top) / 2, abs=2)
+
+
+@pytest.mark.parametrize("azimuth_deg", [180, 90, 225, 292.5])
+def test_shadows_fall_away_from_the_sun_as_long_as_its_height_says(azimuth_deg):
+    height = np.zeros((201, 201), np.uint16)
+    height[100, 100] = 1000
+    crowns = np.zeros((201, 201), np.uint8)
+    azimuth, elevation = math.radians(azimuth_deg), math.radians(35)
+    sun = (
+        math.cos(elevation) * math.sin(azimuth),
+        math.cos(elevation) * math.cos(azimuth),
+        math.sin(elevation),
+    )
+    shadow = k.shadow_heights(height, crowns, crowns, *sun, 0.0)
+    rows, cols = np.nonzero(shadow)
+    assert len(rows) > 10
+    east, north = (cols - 100) * k.CELL_M, (100 - rows) * k.CELL_M
+    # Everything in shadow lies on the line away from the sun, to within a cell.
+    away = -(east * math.sin(azimuth) + north * math.cos(azimuth))
+    aside = east * math.cos(azimuth) - north * math.sin(azimuth)
+    assert away.min() > 0
+    assert np.abs(aside).max() <= k.CELL_M
+    assert away.max() == pytest.approx(10 / math.tan(elevation), abs=2 * k.CELL_M)
+    # Half way along the shadow, its upper edge is half as high.
+    expected = 10 - away * math.tan(elevation)
+    assert np.abs(shadow[rows, cols] / 100 - expected).max() < 0.5
+
+
+def test_the_sun_stands_where_the_almanac_says():
+    # Equinox (21 March is day 80): at noon the sun is 90 - latitude high, in the south.
+    azimuth, elevation = sun_position(40.0, 80, 12.0)
+    assert elevation == pytest.approx(50, abs=1)
+    assert azimuth == pytest.approx(180, abs=0.5)
+    # Summer solstice noon: 23.44 degrees higher; from south of the equator it is in the north.
+    assert sun_position(40.0, 172, 12.0)[1] == pytest.approx(73.44, abs=0.1)
+    assert sun_position(-35.0, 172, 12.0)[0] == pytest.approx(0, abs=0.5)
+    # Before noon it is in the east.
+    assert 0 < sun_position(40.0, 80, 8.0)[0] < 180
+
+
+def test_coordinates_are_true_on_the_ellipsoid(town):
+    geod = Geod(ellps="WGS84")
+    lat, lon = town.to_latlon(0, 400)
+    azimuth, _, distance = geod.inv(town.lon, town.lat, lon, lat)
+    # UTM shortens by at most 0.04 % near its central meridian.
+    assert distance == pytest.approx(400, rel=6e-4)
+    assert azimuth == pytest.approx(town.convergence_deg, abs=0.01)
+    assert town.to_metric(lat, lon) == pytest.approx((0, 400), abs=1e-3)

@@ -1,0 +1,306 @@
+"""Planets, towns, places, dates and words."""
+
+import hashlib
+import math
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from geobridge.errors import MissingExtraError, WorldError
+from geobridge.world import REGIONS, World
+from geobridge.world import kernels as k
+from geobridge.world.planet import parse_town
+from geobridge.world.words import COMPASS, facts
+
+_DIGEST = """
+import hashlib, numpy as np
+from geobridge.world import World
+town = World(3).town("edo", 1)
+place = town.places(1)[0]
+views = town.render_all(place, np.random.default_rng(0), size=32)
+text = town.describe(place)
+digest = hashlib.sha256(b"".join(views[v].tobytes() for v in sorted(views)) + text.encode())
+print(digest.hexdigest())
+"""
+
+
+def digest_here():
+    town = World(3).town("edo", 1)
+    place = town.places(1)[0]
+    views = town.render_all(place, np.random.default_rng(0), size=32)
+    pictures = b"".join(views[view].tobytes() for view in sorted(views))
+    return hashlib.sha256(pictures + town.describe(place).encode()).hexdigest()
+
+
+def test_same_seed_same_bytes_in_another_process():
+    done = subprocess.run(
+        [sys.executable, "-c", _DIGEST],
+        env={**os.environ, "PYTHONHASHSEED": "12345"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == digest_here()
+
+
+def test_eight_known_regions_and_some_that_are_never_trained_on():
+    unseen = [region for region in REGIONS.values() if region.unseen]
+    assert len(REGIONS) - len(unseen) >= 8
+    assert len(unseen) >= 2
+    assert any(region.drives_left for region in REGIONS.values())
+    assert {region.pattern for region in REGIONS.values()} == {
+        "grid",
+        "radial",
+        "organic",
+        "ribbon",
+    }
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+def test_every_region_makes_towns_with_streets_houses_and_trees(region):
+    scene = World(1).town(region, 2).scene
+    assert len(scene.network.roads) > 10
+    assert len(scene.buildings) > 100
+    assert len(scene.trees) > 100
+
+
+def test_towns_differ_by_index_region_and_seed(town):
+    others = [World(0).town("albion", 1), World(1).town("albion", 0), World(0).town("edo", 0)]
+    picture = town.map(4.0)
+    for other in others:
+        assert np.abs(other.map(4.0).astype(int) - picture).mean() > 5
+        assert (other.lat, other.lon) != (town.lat, town.lon)
+
+
+def test_places_lie_on_streets_apart_from_each_other(town):
+    places = town.places(60, seed=4)
+    points = np.array([(place.x_m, place.y_m) for place in places])
+    gaps = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    assert gaps[~np.eye(60, dtype=bool)].min() >= 18
+    for place in places:
+        near = min(
+            float(np.hypot(*(road.points - (place.x_m, place.y_m)).T).min()) - road.half_width_m
+            for road in town.scene.network.roads
+        )
+        assert near < 5  # points of a road lie up to 8 m apart
+    assert len({place.place_id for place in places}) == 60
+    assert [p.lat for p in town.places(60, seed=4)] == [p.lat for p in places]
+    assert [p.lat for p in town.places(60, seed=5)] != [p.lat for p in places]
+
+
+def test_left_hand_traffic_puts_places_on_the_left_lane(town):
+    # Heading and offset agree: from the road's axis, the lane is to the left of the heading.
+    place = town.places(1)[0]
+    heading = math.radians(place.heading_deg)
+    axis = min(
+        (point for road in town.scene.network.roads for point in _dense(road)),
+        key=lambda p: math.hypot(p[0] - place.x_m, p[1] - place.y_m),
+    )
+    off_x, off_y = place.x_m - axis[0], place.y_m - axis[1]
+    right_of_heading = off_x * math.cos(heading) - off_y * math.sin(heading)
+    assert right_of_heading < -0.5
+
+
+def _dense(road):
+    return [road.at(station)[:2] for station in np.arange(0, road.length_m, 0.5)]
+
+
+def test_dates_change_light_and_cars_but_not_the_houses(town):
+    place = town.places(1)[0]
+    pictures = [town.render("satellite", place, date=date) for date in range(8)]
+    assert len({picture.tobytes() for picture in pictures}) == 8
+    first, second = town._at(0), town._at(5)
+    assert ((first.material == k.CAR) != (second.material == k.CAR)).any()
+    for building in town.scene.buildings:
+        if building.dates is None and building.kind != "shed":
+            box = building.box
+            col = int((box.x + 450) / k.CELL_M)
+            row = int((450 - box.y) / k.CELL_M)
+            assert first.height[row, col] == second.height[row, col] > 150
+
+
+def test_buildings_of_some_dates_stand_only_then():
+    for index in range(6):
+        town = World(0).town("prairie", index)
+        dated = [b for b in town.scene.buildings if b.dates is not None]
+        for building in dated[:3]:
+            col = int((building.box.x + 450) / k.CELL_M)
+            row = int((450 - building.box.y) / k.CELL_M)
+            for date in (0, 7):
+                standing = town._at(date).height[row, col] > 200
+                assert standing == (date in building.dates)
+        if dated:
+            return
+    pytest.fail("no town has a building that comes or goes")
+
+
+def test_views_are_pictures_of_the_promised_size(town):
+    place = town.places(1)[0]
+    views = town.render_all(place, np.random.default_rng(1), size=48)
+    assert {view: picture.shape for view, picture in views.items()} == {
+        "drone": (48, 48, 3), "street": (48, 192, 3), "satellite": (48, 48, 3),
+    }  # fmt: skip
+    assert all(picture.dtype == np.uint8 and picture.std() > 8 for picture in views.values())
+
+
+def test_a_sensor_is_drawn_by_its_seed(town):
+    place = town.places(1)[0]
+    first, again, other = (town.render("drone", place, size=32, seed=seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+# -- words -----------------------------------------------------------------------------------
+
+_NOUNS = {
+    "church": "church", "mosque": "mosque", "temple": "temple", "school": "school",
+    "supermarket": "supermarket", "warehouse": "warehouse", "water tower": "water tower",
+    "silo": "silo", "windmill": "windmill", "petrol station": "fuel station",
+    "fuel station": "fuel station", "bell tower": "bell tower",
+}  # fmt: skip
+_AREAS = {
+    "football pitch": "pitch", "sports pitch": "pitch", "car park": "car park",
+    "parking area": "car park", "swimming pool": "pool", "pond": "pond", "small lake": "pond",
+    "tennis court": "tennis court", "orchard": "orchard", "running track": "running track",
+    "bowling green": "bowling green", "woodland": "wood", "farm field": "field",
+    "playing field": "playing field", "churchyard": "churchyard",
+}  # fmt: skip
+_BANDS = {"river": "river", "canal": "canal", "rail": "railway"}
+
+
+def _inside(box, place, radius=50):
+    return max(abs(box.x - place.x_m), abs(box.y - place.y_m)) <= radius
+
+
+@pytest.mark.parametrize("region", ["albion", "formosa", "danube", "levant"])
+def test_text_names_only_what_is_there(region):
+    town = World(0).town(region, 0)
+    for place in town.places(60):
+        text = town.describe(place, variant=place.index % 3).lower()
+        lasting = [b for b in town.scene.buildings if b.dates is None and _inside(b.box, place)]
+        kinds = {building.kind for building in lasting}
+        for word, kind in _NOUNS.items():
+            if re.search(rf"\b{word}\b", text):
+                assert kind in kinds, text
+        areas = {area.kind for area in town.scene.areas if _inside(area.box, place)}
+        for word, kind in _AREAS.items():
+            if re.search(rf"\b{word}s?\b", text):
+                assert kind in areas, text
+        for word, kind in _BANDS.items():
+            if re.search(rf"\b{word}\b", text):
+                near = [
+                    np.hypot(*(band.points - (place.x_m, place.y_m)).T).min() - band.half_width_m
+                    for band in town.scene.bands
+                    if band.kind == kind
+                ]
+                assert near, text
+                assert min(near) < 52, text
+        words = {building.roof_colour[0] for building in lasting}
+        for phrase in re.findall(r"with (?:an? )?((?:(?!with )[a-z -])+?) roofs?\b", text):
+            assert set(phrase.split(" and ")) <= words, text
+
+
+def test_directions_of_landmarks_are_the_compass_from_the_place():
+    seen = 0
+    for index in range(3):
+        town = World(0).town("albion", index)
+        for place in town.places(80):
+            for fact in facts(town, place):
+                if fact.kind != "landmark":
+                    continue
+                angles = [
+                    math.degrees(math.atan2(b.box.x - place.x_m, b.box.y - place.y_m)) % 360
+                    for b in town.scene.buildings
+                    if b.kind == fact.name and b.landmark and _inside(b.box, place)
+                ]
+                wanted = COMPASS.index(fact.direction) * 45
+                assert min(abs((angle - wanted + 180) % 360 - 180) for angle in angles) <= 22.5
+                seen += 1
+    assert seen > 5
+
+
+def test_texts_are_short_plain_and_nearly_unique():
+    texts = []
+    for region in ("prairie", "riviera"):
+        town = World(0).town(region, 0)
+        texts += [town.describe(place) for place in town.places(80)]
+    assert len(set(texts)) >= 0.97 * len(texts)
+    for text in texts:
+        assert 2 <= text.count(". ") + 1 <= 4
+        assert len(text.split()) <= 70
+        assert not re.search(
+            r"\b(aerial|satellite|drone|photo|picture|image|car(?! park)|cars|shadow)\b", text
+        )
+        assert "  " not in text
+        assert text.endswith(".")
+
+
+def test_variants_word_the_same_facts_differently(town):
+    place = town.places(1)[0]
+    variants = {town.describe(place, variant) for variant in range(6)}
+    assert len(variants) >= 4
+    assert town.describe(place, 3) == town.describe(place, 3)
+
+
+def test_noise_spoils_texts_and_none_leaves_them(town):
+    places = town.places(40)
+    clean = [town.describe(place) for place in places]
+    assert [town.describe(place, noise=0.0) for place in places] == clean
+    spoilt = [town.describe(place, noise=0.8) for place in places]
+    assert sum(a != b for a, b in zip(clean, spoilt, strict=True)) > 30
+    invented = [
+        b for a, b in zip(clean, spoilt, strict=True) if "church" in b and "church" not in a
+    ]
+    assert invented
+
+
+# -- bad input -------------------------------------------------------------------------------
+
+
+def test_bad_requests_say_what_there_is(town):
+    place = town.places(1)[0]
+    with pytest.raises(WorldError, match=r"no region 'atlantis'.*albion"):
+        World().town("atlantis")
+    with pytest.raises(WorldError, match="numbered from 0"):
+        World().town("albion", -1)
+    with pytest.raises(WorldError, match="dates 0 to 7, not 8"):
+        town.render("satellite", place, date=8)
+    with pytest.raises(WorldError, match="no view"):
+        town.render("submarine", place)
+    with pytest.raises(WorldError, match="pitch of -90 to -10"):
+        town.render("drone", place, pitch_deg=10)
+    with pytest.raises(WorldError, match="choose 8 to 8192"):
+        town.render("drone", place, size=1)
+    with pytest.raises(WorldError, match="above 0 m"):
+        town.render("satellite", place, gsd_m=0)
+    with pytest.raises(WorldError, match="outside albion/0@0"):
+        town.place_at(1000, 0)
+    with pytest.raises(WorldError, match="has room for"):
+        town.places(10_000)
+    with pytest.raises(WorldError, match="no share"):
+        town.describe(place, noise=1.5)
+    with pytest.raises(WorldError, match=r"choose 0\.05 to 50"):
+        town.map(0.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["albion", "albion/x", "albion/1@x", "/1", "nowhere/1", "albion/-1"]
+)
+def test_a_town_is_written_region_slash_index(text):
+    with pytest.raises(WorldError):
+        parse_town(text)
+
+
+def test_a_town_may_name_its_planet():
+    assert parse_town("edo/12@7") == ("edo", 12, 7)
+    assert parse_town("edo/12") == ("edo", 12, 0)
+
+
+def test_without_numba_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingExtraError, match=r"pip install geobridge\[world\]"):
+        World()
