@@ -15,7 +15,7 @@ from geobridge.gallery import ledger, manifest, writer
 from geobridge.gallery.build import build_gallery, read_ahead
 from geobridge.gallery.ledger import Ledger
 from geobridge.gallery.sources import open_source
-from geobridge.gallery.store import GalleryStore
+from geobridge.gallery.store import GalleryStore, has_table
 
 
 def map_with_holes(path):
@@ -274,6 +274,7 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
+import lance  # not while the clock runs
 from gallery_fakes import FakeModel
 from geobridge.gallery import writer
 from geobridge.gallery.build import build_gallery
@@ -283,9 +284,9 @@ writer._COMMIT_ROWS = 4
 folder = Path({folder!r})
 sources = [open_source(folder / "map.tif", "satellite", footprint_m=100, stride_m=100),
            open_source(folder / "photos", "drone")]
-print("ready", flush=True)
-build_gallery(sources, FakeModel(seconds=0.03), {out!r}, batch_size=2)
-print("done", flush=True)
+model = FakeModel(seconds=0.03)
+said = lambda done, total: print(done, flush=True)
+build_gallery(sources, model, {out!r}, batch_size=2, progress=said)
 """
 
 
@@ -294,13 +295,16 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(world, tmp_path):
     tests = str(Path(__file__).parent)
     script = KILLED.format(tests=tests, folder=str(world), out=str(out))
     rng = np.random.default_rng()
-    for _ in range(4):
+    for batches, wait_s in zip([4, *rng.integers(1, 4, 4)], rng.uniform(0, 0.05, 5), strict=True):
         run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert run.stdout.readline() == "ready\n"
-        wait_s = rng.uniform(0.02, 0.35)
+        for _ in range(batches):
+            run.stdout.readline()
         time.sleep(wait_s)
         run.kill()
         run.communicate()
+        if batches == 4:
+            assert has_table(out)
+            assert not manifest.read_manifest(out).complete
     build_gallery(world_sources(world), FakeModel(), out)
     same_gallery(out, world / "expected")
 
