@@ -348,6 +348,19 @@ def test_places_give_one_view_and_their_texts(tmp_path):
     assert [i.modality for i in read_all(open_source(tmp_path, "satellite"))[0]] == ["satellite"]
 
 
+def test_the_layout_of_the_release_is_places_and_flights_sorted_by_view_are_photos(tmp_path):
+    write_picture(tmp_path / "release" / "test" / "satellite" / "15_48_15.001_48.001.png")
+    source = open_source(tmp_path / "release", "satellite")
+    [item], _ = read_all(source)
+    assert source.kind == "places"
+    assert item.path == "test/satellite/15_48_15.001_48.001.png"
+    assert item.footprint.bounds == pytest.approx((15, 48, 15.001, 48.001))
+    write_photo(tmp_path / "flights" / "may" / "drone" / "DJI_001.jpg", lat=48, lon=15)
+    source = open_source(tmp_path / "flights", "drone")
+    assert source.kind == "photos"
+    assert len(read_all(source)[0]) == 1
+
+
 def test_a_broken_places_data_set_is_one_clear_error(tmp_path):
     (tmp_path / "places.parquet").write_bytes(b"nothing")
     with pytest.raises(PlacesError, match=r"places\.parquet"):

@@ -1,6 +1,7 @@
 """From a path to the kind of source that reads it."""
 
 import math
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from geobridge.gallery.sources.table import TABLE_SUFFIXES, TableSource
 from geobridge.gallery.sources.tiles import TileSource
 from geobridge.geo.rasters import open_dataset
 from geobridge.geo.tiles import parse_tile_path
-from geobridge.places.table import is_places
+from geobridge.places.table import TABLE_NAME, is_places
 from geobridge.views import VIEWS, View
 
 # Pictures of a folder that are looked at to tell what it holds.
 _LOOK_AT = 20
+
+# How the paper's release names its pictures: lon1_lat1_lon2_lat2.
+_FOOTPRINT_NAME = re.compile(r"(-?\d+(\.\d+)?_){3}-?\d+(\.\d+)?$")
 
 _MAP_SUFFIXES = (".tif", ".tiff", ".vrt", ".mbtiles")
 
@@ -58,15 +62,15 @@ def open_source(
     _check_options(view, footprint_m, stride_m, min_valid)
     if not path.exists():
         raise SourceError(f"{path} does not exist: check the path.")
+    pictures = [] if path.suffix.lower() in TABLE_SUFFIXES else _first_pictures(path)
     if path.is_dir():
         _refuse_gallery(path)
-        if is_places(path):
+        if _is_places(path, pictures):
             return PlacesSource(path, view, text=text)
     elif path.suffix.lower() in TABLE_SUFFIXES:
         return TableSource(path, view, footprint_m=footprint_m, text=text)
     if text:
         raise SourceError(f"{path} holds no texts: index a table or a places data set with them.")
-    pictures = _first_pictures(path)
     if path.is_dir() and sum(_is_tile(name) for name in pictures) > len(pictures) / 2:
         return TileSource(path, view)
     if _is_map(path, pictures):
@@ -98,6 +102,13 @@ def _first_pictures(path: Path) -> list[str]:
     """Names of the first few pictures of a folder, or of the file itself if it is one."""
     names = list_files(path) if path.is_dir() else iter([path.name])
     return list(islice((name for name in names if is_picture_name(name)), _LOOK_AT))
+
+
+def _is_places(folder: Path, pictures: list[str]) -> bool:
+    """Whether a folder is a places data set, and not just flights sorted into folders by view."""
+    if (folder / TABLE_NAME).is_file():
+        return True
+    return is_places(folder) and any(_FOOTPRINT_NAME.match(Path(name).stem) for name in pictures)
 
 
 def _is_tile(name: str) -> bool:
