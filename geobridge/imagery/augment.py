@@ -90,10 +90,10 @@ def random_sensor(pictures: Tensor, generator: torch.Generator, *, strength: flo
     def amount(spread: float) -> Tensor:
         return uniform(-spread, spread, count, 1, 1, 1, generator=generator) * strength
 
-    response = torch.eye(3) + torch.randn(count, 3, 3, generator=generator) * 0.10 * strength
+    response = torch.eye(3) + torch.randn(count, 3, 3, generator=generator) * 0.06 * strength
     mixed = torch.einsum("bij,bjhw->bihw", response, pictures)
     luma = torch.einsum("c,bchw->bhw", torch.tensor(LUMA), mixed)[:, None]
-    saturated = luma + (mixed - luma) * torch.exp(amount(0.7))
+    saturated = luma + (mixed - luma) * torch.exp(amount(0.5))
     mean = saturated.mean(dim=(1, 2, 3), keepdim=True)
     lit = (saturated - mean) * torch.exp(amount(0.45)) + mean * torch.exp(amount(0.35))
     gamma = lit.clamp(1e-4, 1) ** torch.exp(amount(0.4))

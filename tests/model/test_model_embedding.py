@@ -223,7 +223,7 @@ def test_the_mini_preset_is_whole_and_small(words):
     assert model.modalities == ("drone", "street", "satellite", "text")
     # In float16: two bytes a weight, under 25 MB.
     assert sum(weight.numel() for weight in model.parameters()) * 2 < 24e6
-    assert model.prepare("street", picture()).shape == (3, 128, 512)
+    assert model.prepare("street", picture()).shape == (3, 64, 256)
 
 
 def test_a_base_preset_trains_in_little_memory_and_the_paper_has_four_towers():
