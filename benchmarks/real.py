@@ -114,16 +114,14 @@ def honesty(name: str, gallery: Gallery, queries: Sequence[Query], truth: np.nda
         gallery.model.config.calibration, [kind], float(np.exp(-gallery.model.logit_scale.item()))
     )
     found = gallery.search(queries)
-    rows = []
-    for line in reliability(found, [tuple(point) for point in truth], calibration, groups=3):
-        rows.append(
-            Row(
-                name,
-                f"{line.what}: stated {line.stated:.2f}, {line.queries} queries",
-                f"{line.observed:.2f}",
-            )
+    return [
+        Row(
+            name,
+            f"{line.what}: stated {line.stated:.2f}, {line.queries} queries",
+            f"{line.observed:.2f}",
         )
-    return rows
+        for line in reliability(found, truth, calibration, groups=3)
+    ]
 
 
 def fongyuan(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:
@@ -222,17 +220,13 @@ def ucm_captions(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # n
     scenes = np.array([entry["scene"] for entry in entries])
     order = np.argsort(-(texts @ pictures.T), axis=1, kind="stable")
     right = scenes[order] == np.array([scene for _, scene in captions])[:, None]
-    same = 1 / len(seen)
+    name, by_chance = "ucm_captions, left out", 1 / len(seen)
+    first, five = share(right[:, 0]), share(right[:, :5].any(axis=1))
     return [
-        Row("ucm_captions, left out", "pictures, captions", f"{len(entries)}, {len(captions)}"),
-        Row("ucm_captions, left out", "text to picture, scene R@1", share(right[:, 0]), share(np.array(same))),
-        Row(
-            "ucm_captions, left out",
-            "text to picture, scene R@5",
-            share(right[:, :5].any(axis=1)),
-            share(np.array(1 - (1 - same) ** 5)),
-        ),
-    ]  # fmt: skip
+        Row(name, "pictures, captions", f"{len(entries)}, {len(captions)}"),
+        Row(name, "text to picture, scene R@1", first, share(np.array(by_chance))),
+        Row(name, "text to picture, scene R@5", five, share(np.array(1 - (1 - by_chance) ** 5))),
+    ]
 
 
 def naip_years(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # noqa: ARG001

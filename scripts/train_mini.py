@@ -51,9 +51,6 @@ SAVE_EVERY_S = 120
 NEAR_M = 40.0  # places of the planet nearer than this show much the same ground
 NINE = ("D2S", "S2D", "D2P", "P2D", "P2S", "S2P", "T2D", "T2S", "T2P")
 DIRECTIONS = tuple(Direction.parse(word) for word in NINE)
-    Direction.parse(word)
-    for word in ["D2S", "S2D", "D2P", "P2D", "P2S", "S2P", "T2D", "T2S", "T2P"]
-)
 
 
 @dataclass
