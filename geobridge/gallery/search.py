@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 # Similarities held at a time, as a share of the vectors themselves.
-_SCRATCH_SHARE = 0.1
+_SCRATCH_SHARE = 0.07
 _CHUNK = 512
 # Copying a row costs about as much as two products with it, so that restricting a search to
 # more than this share of the rows is dearer than searching all of them.
