@@ -238,7 +238,7 @@ def write_gallery(out: Path, vectors: np.ndarray) -> None:
     """A gallery of these vectors, as a build would leave it."""
 
     class Model:
-        name, fingerprint, dim = "benchmark", "0" * 40, vectors.shape[1]
+        name, loaded_from, fingerprint, dim = "benchmark", None, "0" * 40, vectors.shape[1]
 
     square = shapely.box(15, 48, 15.001, 48.001)
     with GalleryWriter(out, Model(), []) as writer:
