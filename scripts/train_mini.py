@@ -43,10 +43,10 @@ from geobridge.views import VIEWS, Direction
 
 TEST_CITY = "santa_monica"
 UCM_TEST_EVERY = 10
-BATCH = {"planet": 72, "naip": 88, "ucm": 64}
-PEAK_LEARNING_RATE = 7e-4
+BATCH = {"planet": 56, "naip": 80, "ucm": 56}
+PEAK_LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
-WARMUP_STEPS = 80
+WARMUP_STEPS = 50
 SAVE_EVERY_S = 120
 NEAR_M = 40.0  # places of the planet nearer than this show much the same ground
 NINE = ("D2S", "S2D", "D2P", "P2D", "P2S", "S2P", "T2D", "T2S", "T2P")
@@ -219,11 +219,13 @@ class Batches:
 
     def _planet(self, generator: torch.Generator) -> dict:
         count = BATCH["planet"]
-        start = int(torch.randint(len(self.planet.texts), (1,), generator=generator))
-        scattered = torch.randperm(len(self.planet.texts), generator=generator)[: count // 2]
-        # Half of the batch are neighbours of one another (one town), the hard negatives.
-        near = (torch.arange(count - count // 2) + start) % len(self.planet.texts)
-        rows = torch.unique(torch.cat([scattered, near]))
+        everywhere = torch.randperm(len(self.planet.texts), generator=generator)
+        start = int(everywhere[0])
+        # Half of the batch are neighbours of one another (one town), the hard negatives; and
+        # every batch has the same shape, or the convolutions would be compiled anew each step.
+        near = (torch.arange(count // 2) + start) % len(self.planet.texts)
+        scattered = everywhere[~torch.isin(everywhere, near)][: count - len(near)]
+        rows = torch.cat([scattered, near])
         drone = crop_ground(
             self.planet.views["drone"][rows], near_looks(len(rows), 20, generator), self.size
         )
@@ -371,7 +373,8 @@ def train(model: GeoBridge, batches: Batches, held_out: Planet, run: Path, minut
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}]
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
+        betas=(0.9, 0.98),
     )
     step, used_s = restore(run, model, optimizer)
     budget_s, last_save, started = minutes * 60, time.monotonic(), time.monotonic()

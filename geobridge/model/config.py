@@ -65,7 +65,7 @@ class ImageEncoderConfig(_Settings):
             is trained from scratch.
         pooling: how the tower's tokens become one row: `projection` (the tower's own embedding),
             `cls` token, `mean` of the patches, or `gem` (generalised mean of the patches).
-        norm: `group` replaces batch normalisation in a ResNet. A row then depends on its own
+        norm: `layer` replaces batch normalisation in a ResNet. A row then depends on its own
             picture only, in training too: gradient caching and several processes stay exact, and
             views with different statistics can share the tower.
     """
@@ -74,15 +74,15 @@ class ImageEncoderConfig(_Settings):
     config: dict[str, Any] = Field(default_factory=dict)
     source: str | None = None
     pooling: Pooling
-    norm: Literal["batch", "group"] = "batch"
+    norm: Literal["batch", "layer"] = "batch"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.pooling not in POOLINGS[self.kind]:
             offered = ", ".join(POOLINGS[self.kind])
             raise ValueError(f"a {self.kind} tower has no pooling {self.pooling!r}, use {offered}")
-        if self.norm == "group" and self.kind != "resnet":
-            raise ValueError(f"norm 'group' is for resnet towers, a {self.kind} tower has none")
+        if self.norm == "layer" and self.kind != "resnet":
+            raise ValueError(f"norm 'layer' is for resnet towers, a {self.kind} tower has none")
         return self
 
 

@@ -22,6 +22,7 @@ from geobridge.model.checkpoint import (
     find_checkpoint,
     fingerprint,
     read_checkpoint,
+    shipped_names,
     write_checkpoint,
 )
 from geobridge.model.config import ModelConfig, TextEncoderConfig, read_preset
@@ -58,6 +59,7 @@ class GeoBridge(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer: Tokenizer | None = None
+        self.loaded_from: str | None = None
         trunks = config.views if config.weights == "separate" else (_SHARED,)
         heads = (_SHARED,) if config.weights == "shared" else config.views
         self.trunks = nn.ModuleDict({key: ImageTower(config.image, pretrained) for key in trunks})
@@ -87,14 +89,19 @@ class GeoBridge(nn.Module):
             device: where it should compute.
 
         Raises:
-            ModelError: it is missing, damaged, pickled or does not fit its configuration.
+            ModelError: it is missing, damaged, pickled or does not fit its configuration; or
+                there is no such device.
         """
+        check_device(device)
         folder = find_checkpoint(name)
         checkpoint = read_checkpoint(folder)
         with _uninitialised():
             model = cls(checkpoint.config, checkpoint.tokenizer)
         check_fit(model.state_dict(), checkpoint.tensors, str(folder))
         model.load_state_dict(checkpoint.tensors)
+        # A shipped model and a hub's are found again by name, whatever folder they lie in here.
+        is_named = str(name) in shipped_names() or not Path(name).is_dir()
+        model.loaded_from = str(name) if is_named else str(folder.resolve())
         return model.to(device).eval()
 
     @classmethod
@@ -175,6 +182,7 @@ class GeoBridge(nn.Module):
             ModelError: weights are not finite, or the folder cannot be written.
         """
         write_checkpoint(Path(folder), self._checkpoint())
+        self.loaded_from = str(Path(folder).resolve())
 
     def attach_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Give the text encoder its tokenizer.
@@ -415,12 +423,29 @@ def _name_item(modality: Modality, item: object, index: int) -> str:
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:  # telling every module again costs a tenth of a short forward pass
+        model.eval()
     try:
         yield
     finally:
         for module in training:
             module.training = True
+
+
+def check_device(device: str | torch.device) -> None:
+    """Make sure a device can compute.
+
+    Raises:
+        ModelError: torch does not know it, or was built without it.
+    """
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"the device {str(device)!r} cannot compute here ({reason}): choose cpu, or install "
+            f"the build of torch for it."
+        ) from None
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class ImageTower(nn.Module):
         self.kind = config.kind
         self.pooling = config.pooling
         self.trunk = _build(IMAGE_FAMILIES[config.kind], config.config, config.source, pretrained)
-        if config.norm == "group":
-            _group_norm(self.trunk)
+        if config.norm == "layer":
+            _layer_norm(self.trunk)
         self.width = _image_width(self.trunk.config, config)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -241,13 +241,27 @@ def _image_width(settings: Any, config: ImageEncoderConfig) -> int:
     return int(settings.projection_dim if config.kind == "clip" else settings.hidden_size)
 
 
-def _group_norm(trunk: nn.Module) -> None:
-    """Replace every batch normalisation by group normalisation, 12 channels or so a group."""
+class _ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each position, (B, C, H, W) in and out.
+
+    It computes in the precision it is given: autocast would widen to float32 and double the
+    memory that moves, which is what a small network on a processor waits for.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
+        with torch.autocast(maps.device.type, enabled=False):
+            rows = maps.permute(0, 2, 3, 1)
+            rows = nn.functional.layer_norm(rows, self.normalized_shape, weight, bias, self.eps)
+            return rows.permute(0, 3, 1, 2)
+
+
+def _layer_norm(trunk: nn.Module) -> None:
+    """Replace every batch normalisation by layer normalisation over channels."""
     for module in list(trunk.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                groups = max(g for g in range(1, 33) if child.num_features % g == 0)
-                setattr(module, name, nn.GroupNorm(groups, child.num_features))
+                setattr(module, name, _ChannelNorm(child.num_features))
 
 
 def _build(family: _Family, settings: dict[str, Any], source: str | None, pretrained: bool) -> Any:

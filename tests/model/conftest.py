@@ -185,7 +185,7 @@ def tiny_settings(**changes):
                 "layer_type": "basic",
             },
             "pooling": "gem",
-            "norm": "group",
+            "norm": "layer",
         },
         "text": {
             "kind": "clip",

@@ -42,7 +42,7 @@ def test_an_unknown_preset_lists_those_there_are():
         ({"preprocess": {"drone": {"hight": 8, "width": 8}}}, "did you mean 'height'"),
         ({"image": {"kind": "resnet", "pooling": "cls"}}, "has no pooling 'cls', use gem, mean"),
         ({"image": {"kind": "resnet", "poling": "gem"}}, "did you mean 'pooling'"),
-        ({"image": {"kind": "dinov2", "pooling": "cls", "norm": "group"}}, "for resnet towers"),
+        ({"image": {"kind": "dinov2", "pooling": "cls", "norm": "layer"}}, "for resnet towers"),
         ({"text": {"kind": "clip", "max_tokens": 1}}, "at 'text.max_tokens'"),
     ],
 )

@@ -45,7 +45,7 @@ def test_an_item_does_not_depend_on_its_batch_or_its_neighbours(tiny):
     np.testing.assert_allclose(tiny.embed("drone", pictures[3:4]), together[3:4], atol=1e-5)
 
 
-def test_with_group_normalisation_training_mode_changes_nothing(tiny):
+def test_with_layer_normalisation_training_mode_changes_nothing(tiny):
     batch = torch.stack([tiny.prepare("drone", picture()) for _ in range(3)])
     trained = tiny.train().encode_images("drone", batch).detach().numpy()
 
