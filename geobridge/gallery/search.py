@@ -66,11 +66,15 @@ class ExactSearch:
         if k == 0:
             return similarity, index
         for block in self._blocks(len(queries), allowed):
-            for place, row in enumerate(self._similarities(queries[block], rows), block.start):
-                best = top_k(row, k)
-                similarity[place] = row[best]
-                index[place] = best if rows is None else rows[best]
+            similarity[block], index[block] = self._best(queries[block], rows, k)
         return similarity, index
+
+    def _best(self, queries: Floats, rows: Indices | None, k: int) -> tuple[Floats, Indices]:
+        """The answer for one block of queries, whose similarities are gone when it returns."""
+        similarities = self._similarities(queries, rows)
+        best = np.stack([top_k(row, k) for row in similarities])
+        index = best if rows is None else rows[best]
+        return np.take_along_axis(similarities, best, axis=1), index
 
     def _checked(self, queries: Floats) -> Floats:
         queries = np.asarray(queries, dtype=np.float32)
