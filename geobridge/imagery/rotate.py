@@ -1,8 +1,11 @@
 """Turning a nadir photo and cutting its centre."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import torch
+import torch.nn.functional as F
 
 Picture = npt.NDArray[np.uint8]
 
@@ -24,8 +27,8 @@ def rotate(image: Picture, angle_deg: float) -> Picture:
     quarters, rest = divmod(angle_deg % 360, 90)
     if rest == 0:
         return np.ascontiguousarray(center_square(np.rot90(image, -int(quarters)), side))
-    reach = _cut_or_reflect(image, int(np.ceil(side * np.sqrt(2))) + 4)
-    return _sample_turned(reach, side, np.radians(angle_deg))
+    # What lies farther from the centre is not seen; four pixels more for the interpolation.
+    return _sample_turned(center_crop(image, math.ceil(side * math.sqrt(2)) + 4), side, angle_deg)
 
 
 def center_square(image: Picture, side_px: int) -> Picture:
@@ -41,31 +44,25 @@ def center_square(image: Picture, side_px: int) -> Picture:
     return image[top : top + side_px, left : left + side_px]
 
 
-def _cut_or_reflect(image: Picture, side: int) -> Picture:
-    """The centred square of `side` pixels (one more where parity asks), reflected outside."""
-    for axis in (0, 1):
-        length = image.shape[axis]
-        if length > side:
-            margin = (length - side) // 2
-            image = image[margin : length - margin] if axis == 0 else image[:, margin:-margin]
-        else:
-            margin = -(-(side - length) // 2)
-            widths = [(margin, margin) if a == axis else (0, 0) for a in range(3)]
-            image = np.pad(image, widths, mode="symmetric")
-    return image
+def center_crop(image: Picture, side_px: int) -> Picture:
+    """The middle of a picture, as a view: `side_px` pixels each way, one more where parity asks.
+
+    The centre of the picture stays its centre; sides that are shorter stay as they are.
+    """
+    top, left = (max(0, length - side_px) // 2 for length in image.shape[:2])
+    return image[top : image.shape[0] - top, left : image.shape[1] - left]
 
 
-def _sample_turned(image: Picture, side: int, angle: float) -> Picture:
-    """The centred (side, side) square of `image` after turning it clockwise by `angle` radians."""
-    center_y, center_x = image.shape[0] / 2, image.shape[1] / 2
-    cos, sin = np.cos(angle), np.sin(angle)
-    # Pillow asks where each output point comes from: turned back, counter-clockwise.
-    half = side / 2
-    coefficients = (
-        cos, sin, center_x - cos * half - sin * half,
-        -sin, cos, center_y + sin * half - cos * half,
-    )  # fmt: skip
-    turned = Image.fromarray(image).transform(
-        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
+def _sample_turned(image: Picture, side: int, angle_deg: float) -> Picture:
+    """The centred (side, side) square of `image` after turning it clockwise."""
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    across, down = side / image.shape[1], side / image.shape[0]
+    # Where each output point comes from: turned back, in units of half the picture's sides.
+    turn = torch.tensor([[[across * cos, across * sin, 0.0], [-down * sin, down * cos, 0.0]]])
+    grid = F.affine_grid(turn, [1, 3, side, side], align_corners=False)
+    pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).permute(2, 0, 1)[None]
+    sampled = F.grid_sample(
+        pixels, grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
-    return np.array(turned)
+    turned = sampled[0].round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return np.ascontiguousarray(turned.numpy())

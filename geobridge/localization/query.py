@@ -13,7 +13,8 @@ from PIL import Image
 from geobridge.errors import PositionError, QueryError
 from geobridge.geo.photos import PhotoMetadata, ground_width_m, read_photo_metadata
 from geobridge.imagery.decode import read_image
-from geobridge.imagery.rotate import center_square, rotate
+from geobridge.imagery.preprocess import Preprocess
+from geobridge.imagery.rotate import center_crop, center_square, rotate
 from geobridge.imagery.street import street_field
 from geobridge.model.fusion import fuse
 from geobridge.model.geobridge import GeoBridge
@@ -230,24 +231,26 @@ def _prepare_drone(
     image, side = _read_nadir(query.drone, metadata, _canvas_px(model, "drone"),
                               footprint_m, width_m)  # fmt: skip
     # What lies farther from the centre than this is not seen at any angle.
-    image = _center_crop(image, math.ceil(side * math.sqrt(2)) + 2)
-    turned = turn_each(image, [yaw or 0.0 for yaw in yaws_deg], side)
+    image = center_crop(image, math.ceil(side * math.sqrt(2)) + 2)
+    turned = turn_each(image, [yaw or 0.0 for yaw in yaws_deg], side, _canvas_px(model, "drone"))
     return torch.stack([model.prepare("drone", picture) for picture in turned])
 
 
 def turn_each(
-    image: NDArray[np.uint8], angles_deg: Sequence[float], side: int
+    image: NDArray[np.uint8], angles_deg: Sequence[float], side: int, size: int
 ) -> list[NDArray[np.uint8]]:
     """The centred square of `side` pixels after turning a picture clockwise by each angle.
 
-    Angles that differ by quarter turns share the interpolation, which is what turning costs.
+    Angles that differ by quarter turns share the interpolation and the resize to `size` pixels,
+    which are what turning costs.
     """
     squares: dict[float, NDArray[np.uint8]] = {}
     turned = []
     for angle in angles_deg:
         quarters, rest = divmod(angle % 360, 90)
         if rest not in squares:
-            squares[rest] = center_square(rotate(image, rest), side)
+            square = center_square(rotate(image, rest), side)
+            squares[rest] = Preprocess(size, size).prepare(square).permute(1, 2, 0).numpy()
         turned.append(np.ascontiguousarray(np.rot90(squares[rest], -int(quarters))))
     return turned
 
@@ -318,9 +321,3 @@ def _read_nadir(
         image = np.asarray(Image.fromarray(image).reduce(times))
         side = min(side // times, *image.shape[:2])
     return image, side
-
-
-def _center_crop(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The middle of a picture, `side` pixels each way or one more: its centre stays its centre."""
-    top, left = (max(0, length - side) // 2 for length in image.shape[:2])
-    return image[top : image.shape[0] - top, left : image.shape[1] - left]

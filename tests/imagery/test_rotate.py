@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geobridge.imagery.rotate import center_square, rotate
+from geobridge.imagery.rotate import center_crop, center_square, rotate
 
 
 def compass(height=81, width=121):
@@ -58,6 +58,38 @@ def test_nothing_outside_the_photo_shows(shape):
 
     assert turned.shape == (min(shape), min(shape), 3)
     np.testing.assert_allclose(turned, 150, atol=1)
+
+
+def test_a_turned_picture_is_as_bright_as_before():
+    # Truncated instead of rounded, it would be half a grey level darker.
+    picture = np.random.default_rng(0).integers(100, 110, (200, 200, 3), dtype=np.uint8)
+
+    assert rotate(picture, 33).mean() == pytest.approx(picture.mean(), abs=0.1)
+
+
+def test_points_beyond_the_photo_are_those_reflected_at_its_edge():
+    # 41 x 41 px, a ramp from left to right; turned by 45 degrees.
+    picture = np.repeat(np.arange(0, 205, 5, dtype=np.uint8)[None, :, None], 41, 0).repeat(3, 2)
+
+    turned = rotate(picture, 45)
+
+    # The left end of the middle row lies at 20 / sqrt(2) px left of the centre in the photo, the
+    # top left corner at 20 sqrt(2), which is 7.78 px beyond the edge (20.5) and comes back.
+    assert turned[20, 0, 0] == pytest.approx(5 * (20 - 20 / np.sqrt(2)), abs=1)
+    assert turned[0, 0, 0] == pytest.approx(5 * (20 - (41 - 20 * np.sqrt(2))), abs=2)
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (10, 13), (5, 4), (7, 20)])
+def test_the_middle_of_a_picture_keeps_its_centre(shape):
+    picture = np.arange(shape[0] * shape[1] * 3, dtype=np.uint8).reshape(*shape, 3)
+
+    middle = center_crop(picture, 6)
+
+    for length, kept, whole in zip((6, 6), middle.shape, shape, strict=False):
+        assert kept == (whole if whole <= length else length + (whole - length) % 2)
+    top, left = (shape[0] - middle.shape[0]) // 2, (shape[1] - middle.shape[1]) // 2
+    np.testing.assert_array_equal(middle[0, 0], picture[top, left])
+    np.testing.assert_array_equal(middle[-1, -1], picture[-1 - top, -1 - left])
 
 
 def test_a_centred_square_is_cut_without_copying():
