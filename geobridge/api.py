@@ -23,7 +23,7 @@ from geobridge.localization.query import (
     embed_prepared_queries,
     prepare_query,
 )
-from geobridge.model.geobridge import GeoBridge
+from geobridge.model.geobridge import GeoBridge, check_device
 from geobridge.views import Modality, View
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ class Gallery:
 
         Args:
             folder: the gallery.
-            model: the model, its name or its folder; by default the name the gallery states.
+            model: the model, its name or its folder; by default the one it was built with,
+                from where that was loaded.
             device: where a model that has to be loaded computes.
 
         Raises:
@@ -146,10 +147,10 @@ class Gallery:
         store = GalleryStore.open(folder)
         if isinstance(model, GeoBridge):
             return cls(store, model)
+        check_device(device)
         if model is not None:
             return cls(store, GeoBridge.load(model, device=device))
-        loaded = _load_named(store, device)
-        return cls(store, loaded)
+        return cls(store, _load_recorded(store, device))
 
     def __len__(self) -> int:
         return len(self._search)
@@ -458,19 +459,20 @@ def _attempt(ask: Callable[[], T]) -> T | GeoBridgeError:
         return error
 
 
-def _load_named(store: GalleryStore, device: str) -> GeoBridge:
-    """The model a gallery names, if that name still leads to it."""
+def _load_recorded(store: GalleryStore, device: str) -> GeoBridge:
+    """The model a gallery was built with, if it still lies where it was loaded from."""
+    where = store.model_loaded_from
     try:
-        model = GeoBridge.load(store.model_name, device=device)
+        model = GeoBridge.load(where, device=device)
     except ModelError as error:
         raise GalleryError(
-            f"{store.path} was built by model {store.model_name!r}, which cannot be loaded by "
-            f"that name ({str(error).rstrip('.')}): give the folder of its checkpoint (--model)."
+            f"{store.path} was built by model {store.model_name!r} from {where!r}, which cannot be "
+            f"loaded ({str(error).rstrip('.')}): say where its checkpoint is (--model)."
         ) from None
     if model.fingerprint != store.model_fingerprint:
         raise GalleryError(
-            f"{store.path} was built by a model called {store.model_name!r} that is not the one "
-            f"found by that name ({store.model_fingerprint[:12]} and {model.fingerprint[:12]}): "
+            f"{store.path} was built by a model {store.model_name!r} that is no longer the one at "
+            f"{where!r} ({store.model_fingerprint[:12]} and {model.fingerprint[:12]}): "
             f"give the folder of the checkpoint it was built with (--model), or index again."
         )
     return model

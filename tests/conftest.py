@@ -70,7 +70,7 @@ def one_eyed_checkpoint(tmp_path_factory):
                 "layer_type": "basic",
             },
             "pooling": "gem",
-            "norm": "group",
+            "norm": "layer",
         },
         "text": {
             "kind": "clip",

@@ -178,27 +178,78 @@ def test_a_gallery_opens_by_the_folder_of_its_model(town_folder, one_eyed_checkp
     assert "49 references" in repr(gallery)
 
 
-def test_a_gallery_opens_by_the_name_it_states(
-    town_folder, one_eyed_checkpoint, monkeypatch, tmp_path
+@pytest.fixture
+def gallery_and_checkpoint(town_map, one_eyed_checkpoint, tmp_path):
+    """A gallery built with a model from a folder, and that folder."""
+    folder = tmp_path / "model"
+    shutil.copytree(one_eyed_checkpoint, folder)
+    model = GeoBridge.load(folder)
+    out = tmp_path / "g"
+    Gallery.build(town_map, model, view="satellite", out=out, stride_m=200)
+    return out, folder
+
+
+def test_a_gallery_opens_with_the_model_from_where_it_was_loaded(gallery_and_checkpoint):
+    out, folder = gallery_and_checkpoint
+    assert len(Gallery.open(out)) == 9
+    assert Gallery.open(out).info()["model"]["loaded_from"] == str(folder)
+
+
+def test_a_saved_model_is_found_where_it_was_saved(town_map, one_eyed, tmp_path):
+    model = GeoBridge.from_config(one_eyed.config, seed=5, tokenizer=one_eyed.tokenizer).eval()
+    assert model.loaded_from is None
+    model.save(tmp_path / "saved")
+    Gallery.build(town_map, model, view="satellite", out=tmp_path / "g", stride_m=200)
+    assert len(Gallery.open(tmp_path / "g")) == 9
+
+
+def test_a_shipped_model_is_found_by_name_wherever_it_is_installed(
+    town_map, one_eyed_checkpoint, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path)
-    shutil.copytree(one_eyed_checkpoint, tmp_path / "one-eyed")
-    assert len(Gallery.open(town_folder)) == 49
+    for place in ("here", "there"):
+        shutil.copytree(one_eyed_checkpoint, tmp_path / place / "one-eyed")
+    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path / "here")
+    model = GeoBridge.load("one-eyed")
+    Gallery.build(town_map, model, view="satellite", out=tmp_path / "g", stride_m=200)
+    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path / "there")
+    shutil.rmtree(tmp_path / "here")
+    assert len(Gallery.open(tmp_path / "g")) == 9
 
 
-def test_a_gallery_whose_model_is_nowhere_says_so(town_folder):
-    with pytest.raises(GalleryError, match=r"'one-eyed', which cannot be loaded.*--model"):
-        Gallery.open(town_folder)
+def test_a_gallery_whose_model_is_gone_says_so(gallery_and_checkpoint, one_eyed_checkpoint):
+    out, folder = gallery_and_checkpoint
+    shutil.rmtree(folder)
+    with pytest.raises(GalleryError, match=f"from '{folder}', which cannot be loaded.*--model"):
+        Gallery.open(out)
+    assert len(Gallery.open(out, one_eyed_checkpoint)) == 9
 
 
-def test_another_model_is_refused_whoever_brings_it(town_folder, one_eyed, monkeypatch, tmp_path):
+def test_a_gallery_whose_model_was_replaced_says_so(gallery_and_checkpoint, one_eyed):
+    out, folder = gallery_and_checkpoint
+    GeoBridge.from_config(one_eyed.config, seed=4, tokenizer=one_eyed.tokenizer).save(folder)
+    with pytest.raises(GalleryError, match=f"no longer the one at '{folder}'.*--model"):
+        Gallery.open(out)
+
+
+def test_indexing_again_notes_where_the_model_has_moved(town_map, gallery_and_checkpoint):
+    out, folder = gallery_and_checkpoint
+    moved = folder.rename(folder.with_name("moved"))
+    Gallery.build(town_map, GeoBridge.load(moved), view="satellite", out=out, stride_m=100)
+    assert Gallery.open(out).info()["model"]["loaded_from"] == str(moved)
+
+
+def test_another_model_is_refused(town_folder, one_eyed):
     other = GeoBridge.from_config(one_eyed.config, seed=4, tokenizer=one_eyed.tokenizer).eval()
     with pytest.raises(GalleryError, match="built by model 'one-eyed'"):
         Gallery.open(town_folder, other)
-    monkeypatch.setattr("geobridge.model.checkpoint.SHIPPED_FOLDER", tmp_path)
-    other.save(tmp_path / "one-eyed")
-    with pytest.raises(GalleryError, match="not the one found by that name"):
-        Gallery.open(town_folder)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_sentence(town_folder, one_eyed_checkpoint, device):
+    with pytest.raises(ModelError, match=f"the device '{device}' cannot compute here"):
+        Gallery.open(town_folder, device=device)
+    with pytest.raises(ModelError, match=f"the device '{device}' cannot compute here"):
+        GeoBridge.load(one_eyed_checkpoint, device=device)
 
 
 def test_what_is_no_gallery_or_no_model_is_refused(town_folder, tmp_path):

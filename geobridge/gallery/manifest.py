@@ -19,9 +19,13 @@ class _Record(BaseModel):
 
 
 class ModelRecord(_Record):
-    """The model that embedded the references; `fingerprint` decides whether another one fits."""
+    """The model that embedded the references; `fingerprint` decides whether another one fits.
+
+    `loaded_from` is the name or the absolute folder it was loaded from; None where it never was.
+    """
 
     name: str
+    loaded_from: str | None = None
     fingerprint: str
     dim: int = Field(gt=0)
 

@@ -230,11 +230,13 @@ class GalleryWriter:
             _refuse_foreign_folder(self.out)
             # Left behind, to be read, by a build that found nothing to index.
             (self.out / ledger.FILE_NAME).unlink(missing_ok=True)
-            record = ModelRecord(name=model.name, fingerprint=model.fingerprint, dim=model.dim)
-            return Manifest(model=record)
+            return Manifest(model=_record(model))
         manifest = manifest_file.read_manifest(self.out)
         if manifest.model.fingerprint != model.fingerprint:
             raise GalleryError(built_by_another(self.out, manifest, model))
+        if model.loaded_from is not None:
+            # The same weights, perhaps from elsewhere by now.
+            manifest.model = _record(model)
         return manifest
 
     def _refuse_to_strand(self, requests: list[SourceRecord]) -> None:
@@ -257,6 +259,15 @@ class GalleryWriter:
                 f"{self.out / TABLE_NAME} is damaged ({first_line}): delete the gallery and index "
                 f"its sources again."
             ) from None
+
+
+def _record(model: EmbeddingModel) -> ModelRecord:
+    return ModelRecord(
+        name=model.name,
+        loaded_from=model.loaded_from,
+        fingerprint=model.fingerprint,
+        dim=model.dim,
+    )
 
 
 def source_id(request: SourceRecord) -> str:

@@ -23,6 +23,7 @@ class FakeModel:
     """
 
     name = "fake"
+    loaded_from = None
     fingerprint = "f" * 40
     dim = CELLS * CELLS * 3
     modalities = ("drone", "street", "satellite", "text")

@@ -89,7 +89,12 @@ def test_info_says_what_is_in_it_without_opening_the_table(whole):
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     info = json.loads(run.stdout)
-    assert info["model"] == {"name": "fake", "fingerprint": "f" * 40, "dim": 48}
+    assert info["model"] == {
+        "name": "fake",
+        "loaded_from": None,
+        "fingerprint": "f" * 40,
+        "dim": 48,
+    }
     assert info["counts"]["by_modality"] == {"satellite": 4}
     assert info["footprint_m"]["satellite"] == pytest.approx(100, abs=0.1)
     settings = GalleryStore.open(whole[0]).settings
@@ -103,7 +108,7 @@ def test_another_model_is_refused_and_both_are_named(whole):
 
     store = GalleryStore.open(whole[0])
     store.check_model(FakeModel())
-    with pytest.raises(GalleryError, match=r"'fake'.*'other'.*load 'fake'"):
+    with pytest.raises(GalleryError, match=r"'fake'.*'other'.*load the one that built it"):
         store.check_model(Other())
 
 
