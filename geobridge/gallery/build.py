@@ -18,6 +18,7 @@ from geobridge.errors import GeoBridgeError, ModelError, SourceError, TextTooLon
 from geobridge.gallery import ledger
 from geobridge.gallery.sources.files import field_of_file, picture_path
 from geobridge.gallery.sources.items import (
+    BAD_NAME,
     BLANK,
     MISSING,
     UNREADABLE,
@@ -26,6 +27,7 @@ from geobridge.gallery.sources.items import (
     Skipped,
     Source,
     is_blank,
+    is_utf8,
 )
 from geobridge.gallery.store import EmbeddingModel
 from geobridge.gallery.writer import GalleryWriter
@@ -168,6 +170,9 @@ def _index(
 
 def _read(item: ReferenceItem, model: ReferenceModel) -> Skipped | tuple[ReferenceItem, Any]:
     """Runs on a reader's thread: the item with its prepared picture or its sentence."""
+    if not is_utf8(item.path):
+        # The gallery's tables hold text, which such a name cannot become and come back from.
+        return item.left_out("unreadable", BAD_NAME, "rename the file")
     try:
         content = item.load()
         if isinstance(content, str):

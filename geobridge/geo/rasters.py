@@ -46,6 +46,9 @@ SQUARE_TOLERANCE = 0.005
 
 MIN_WINDOW_PX = 2.0
 
+# A window this many times as wide as its raster shows next to nothing of it.
+MAX_OVERHANG = 10.0
+
 # Windows closer than this are the same one; covers the rounding of floating-point sums.
 _SAME_PX = 1e-6
 
@@ -176,14 +179,15 @@ class RasterMap:
             stride_m: ground distance between the centres of neighbours.
 
         Raises:
-            RasterError: a footprint is smaller than two pixels, or not positive.
+            RasterError: a footprint is smaller than two pixels or far wider than the raster, or
+                a stride smaller than half a pixel.
         """
         for row in self._rows(footprint_m, stride_m):
             yield from self._place_row(row, footprint_m)
 
     def window_at(self, lat: float, lon: float, footprint_m: float) -> RasterWindow:
         """The window centred (to the pixel) on a position, which may reach beyond the raster."""
-        self._check_footprint(footprint_m)
+        self.check_windows(footprint_m)
         col, row = self._grid.to_pixel(np.array([lon]), np.array([lat]))
         if not (np.isfinite(col).all() and np.isfinite(row).all()):
             raise RasterError(
@@ -224,7 +228,13 @@ class RasterMap:
 
     # The grid of windows
 
-    def _check_footprint(self, footprint_m: float, stride_m: float = 1.0) -> None:
+    def check_windows(self, footprint_m: float, stride_m: float = math.inf) -> None:
+        """Make sure that windows of this size and distance can be cut.
+
+        Raises:
+            RasterError: a footprint is smaller than two pixels or far wider than the raster, or
+                a stride smaller than half a pixel.
+        """
         if not (footprint_m > 0 and stride_m > 0):
             raise RasterError(
                 f"windows of {footprint_m} m every {stride_m} m cannot be cut from {self.path}: "
@@ -235,9 +245,20 @@ class RasterMap:
                 f"a footprint of {footprint_m} m is smaller than {MIN_WINDOW_PX:.0f} pixels of "
                 f"{self.path} ({self.gsd_m:.2f} m each): use a larger footprint."
             )
+        if stride_m < self.gsd_m / 2:
+            raise RasterError(
+                f"a stride of {stride_m} m is less than half a pixel of {self.path} "
+                f"({self.gsd_m:.2f} m each): use a larger stride."
+            )
+        widest_m = max(self.width, self.height) * self.gsd_m
+        if footprint_m > MAX_OVERHANG * widest_m:
+            raise RasterError(
+                f"a footprint of {footprint_m:g} m is far wider than {self.path} "
+                f"({widest_m:.0f} m): use a smaller footprint."
+            )
 
     def _rows(self, footprint_m: float, stride_m: float) -> list[_Row]:
-        self._check_footprint(footprint_m, stride_m)
+        self.check_windows(footprint_m, stride_m)
         if self._grid.is_turned:
             # North-up squares around the points of a turned grid cover everything when the grid
             # is laid for the turned squares that fit into them.
@@ -460,6 +481,8 @@ def _open(path: str) -> DatasetReader:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             return rasterio.open(path)
+        except UnicodeEncodeError as error:
+            raise RasterError(f"the name of {path} is not UTF-8: rename it.") from error
         except (RasterioError, OSError) as error:
             raise RasterError(
                 f"{path} cannot be opened as a raster ({error}): check the path, and that it is "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gallery_fakes import FakeModel, left_out_of, noise, rows_of, write_map, write_photo
 
-from geobridge.errors import GalleryError, ModelError, SourceError
+from geobridge.errors import GalleryError, ModelError, RasterError, SourceError
 from geobridge.gallery import ledger, manifest, writer
 from geobridge.gallery.build import build_gallery, read_ahead
 from geobridge.gallery.ledger import Ledger
@@ -84,6 +84,28 @@ def test_one_bad_file_stops_nothing(tmp_path, model):
     assert {(r["path"], r["outcome"], r["reason"]) for r in lines} == LEFT_OUT_OF_PHOTOS
     torn = next(line for line in lines if line["path"] == "torn.jpg")
     assert str(tmp_path / "photos" / "torn.jpg") in torn["detail"]
+
+
+def test_windows_that_cannot_be_cut_leave_a_gallery_as_it_was(tmp_path, model):
+    path = map_with_holes(tmp_path / "map.tif")
+    build_gallery([open_map(path)], model, tmp_path / "g")
+    for footprint_m, stride_m in ((0.01, 50), (1e9, 50), (100, 1e-5)):
+        with pytest.raises(RasterError, match=r"map\.tif"):
+            open_source(path, "satellite", footprint_m=footprint_m, stride_m=stride_m)
+    assert len(GalleryStore.open(tmp_path / "g")) == 22
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_no_text_stops_nothing(tmp_path, model):
+    folder = photo_folder(tmp_path / "photos")
+    bad = write_photo(folder / "bad.jpg", lat=48.0, lon=15.02)
+    bad.rename(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
+    for added in (4, 0):
+        summary = build_gallery([open_source(folder, "drone")], model, tmp_path / "g")
+        assert (summary.indexed, summary.added) == (4, added)
+        assert summary.by_reason["name is not UTF-8"] == 1
+    with pytest.raises(SourceError, match="is not UTF-8"):
+        open_source(folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")), "drone")
 
 
 def test_a_gallery_holds_several_views_and_its_counts_add_up(tmp_path, model):

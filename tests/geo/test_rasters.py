@@ -296,6 +296,18 @@ def test_a_footprint_below_the_resolution_is_refused(tmp_path):
         next(raster.windows(15, 15))
 
 
+@pytest.mark.parametrize(
+    ("footprint_m", "stride_m", "sentence"),
+    [(100, 1e-5, r"less than half a pixel of .*m\.tif"), (1e9, 100, r"far wider than .*m\.tif")],
+)
+def test_windows_that_would_never_end_or_leave_the_earth_are_refused(
+    tmp_path, footprint_m, stride_m, sentence
+):
+    path = utm_raster(tmp_path / "m.tif")
+    with RasterMap(path) as raster, pytest.raises(RasterError, match=sentence):
+        raster.window_count(footprint_m, stride_m)
+
+
 # Turned and mirrored grids
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from geobridge.errors import RasterError, SourceError
 from geobridge.gallery import manifest
 from geobridge.gallery.sources.files import is_picture_name, list_files
-from geobridge.gallery.sources.items import Source
+from geobridge.gallery.sources.items import Source, is_utf8
 from geobridge.gallery.sources.photos import PhotoSource
 from geobridge.gallery.sources.places import PlacesSource
 from geobridge.gallery.sources.raster import RasterSource
@@ -62,6 +62,8 @@ def open_source(
     _check_options(view, footprint_m, stride_m, min_valid)
     if not path.exists():
         raise SourceError(f"{path} does not exist: check the path.")
+    if not is_utf8(str(path.resolve())):
+        raise SourceError(f"The name of {path} is not UTF-8, which no gallery can note: rename it.")
     pictures = [] if path.suffix.lower() in TABLE_SUFFIXES else _first_pictures(path)
     if path.is_dir():
         _refuse_gallery(path)

@@ -30,6 +30,7 @@ LISTED_TWICE = "listed twice"
 NOT_A_TILE = "not named like a tile"
 UNREADABLE = "unreadable picture"
 MISSING = "missing file"
+BAD_NAME = "name is not UTF-8"
 
 
 class LeftOutError(Exception):
@@ -162,3 +163,12 @@ def is_blank(image: Image) -> bool:
     first = image[0, 0]
     # A sparse look settles nearly every picture at a hundredth of the cost.
     return bool((image[::16, ::16] == first).all() and (image == first).all())
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name from the file system is text, and not bytes that stand for none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

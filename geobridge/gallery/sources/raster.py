@@ -31,8 +31,8 @@ class RasterSource(Source):
     `min_valid` of which has data nothing is kept.
 
     Raises:
-        RasterError: the map cannot be placed on the ground. In a folder, such a map is noted and
-            passed over.
+        RasterError: the map cannot be placed on the ground, or cut that way. In a folder, such a
+            map is noted and passed over.
     """
 
     kind = "raster"
@@ -47,7 +47,8 @@ class RasterSource(Source):
         # A map that falls out of the cache is closed when the last reader lets go of it.
         self._map = lru_cache(maxsize=_OPEN_MAPS)(RasterMap)
         if self.path.is_file():
-            self._map(self.path)
+            # Refused here, nothing is begun that could never be finished.
+            self._map(self.path).check_windows(self.footprint_m, self.stride_m)
 
     @property
     def settings(self) -> dict[str, float | int | bool | str]:
