@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from geobridge.errors import ImageError, PositionError
 from geobridge.geo.distance import check_position
@@ -89,6 +89,19 @@ def read_photo_metadata(path: str | Path) -> PhotoMetadata:
             packet = image.info.get("xmp") or b""
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist: check the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is a folder: give a picture file.") from error
+    except PermissionError as error:
+        raise ImageError(f"{path} may not be read: check its permissions.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not a picture we know: convert it to JPEG, PNG, WebP or TIFF."
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{path} has more pixels than are decoded: reduce it, or index it as a "
+            f"georeferenced raster."
+        ) from error
     except Exception as error:  # Pillow lets many kinds through on damaged headers
         raise ImageError(
             f"{path} cannot be read as a photo ({type(error).__name__}): check that the file is "

@@ -275,7 +275,9 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
 
-    with pytest.raises(ImageError, match=r"a\.jpg cannot be read as a photo"):
+    with pytest.raises(
+        ImageError, match=r"a\.jpg (is not a picture we know|cannot be read as a photo)"
+    ):
         read_photo_metadata(path)
 
 
@@ -340,3 +342,29 @@ def test_values_are_plain_numbers(tmp_path):
 
     assert type(meta.lat) is float
     assert not isinstance(meta.width, np.generic)
+
+
+def test_a_png_says_position_and_focal_length_too(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.IFD.GPSInfo] = gps_block()
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.FocalLengthIn35mmFilm: 24}
+    Image.new("RGB", (40, 30), "green").save(tmp_path / "a.png", exif=exif)
+    metadata = read_photo_metadata(tmp_path / "a.png")
+    assert metadata.focal_35mm == 24
+    assert metadata.lat == pytest.approx(24 + 15 / 60 + 43.6774 / 3600)
+
+
+def test_a_picture_too_large_to_decode_says_that(tmp_path):
+    path = photo(tmp_path / "a.jpg")
+    data = bytearray(path.read_bytes())
+    # Height and width in the frame header: SOF0 marker, length, precision, then these.
+    header = data.index(b"\xff\xc0")
+    data[header + 5 : header + 9] = (65500).to_bytes(2, "big") * 2
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"a\.jpg has more pixels than are decoded"):
+        read_photo_metadata(path)
+
+
+def test_a_folder_in_place_of_a_photo_is_refused_by_name(tmp_path):
+    with pytest.raises(ImageError, match="is a folder: give a picture file"):
+        read_photo_metadata(tmp_path)
