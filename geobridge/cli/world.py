@@ -57,9 +57,14 @@ def build(
     names = groups.get(regions) or [name.strip() for name in regions.split(",") if name.strip()]
     recipe = Recipe(places, size, seed, satellite_gsd, parse_missing(missing), anchor_noise)
     with progress_bar("places") as progress:
-        table = build_places(out, names, towns, recipe, workers=workers, progress=progress)
-    count = len(names) * towns * places
-    output().print(f"{count} places of {len(names) * towns} towns in {table}")
+        built = build_places(out, names, towns, recipe, workers=workers, progress=progress)
+    output().print(f"{built.places} places of {len(names) * towns} towns in {built.table}")
+    if built.short:
+        held = ", ".join(f"{count} in {town}" for town, count in built.short.items())
+        output().print(
+            f"{len(built.short)} of the towns had no room for {places} places: {held}.",
+            soft_wrap=True,
+        )
 
 
 @app.command(name="map", epilog="Example: [b]geobridge world map albion/0 --out town.tif[/b]")

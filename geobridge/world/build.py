@@ -41,7 +41,7 @@ class Recipe:
     """What decides the bytes of a places data set.
 
     Attributes:
-        places: how many of each town.
+        places: how many of each town, or as many as it has room for.
         size: height of the pictures in pixels (a panorama is four times as wide).
         seed: of the planet.
         satellite_gsd_m: ground sampling distance of the satellite.
@@ -55,6 +55,21 @@ class Recipe:
     satellite_gsd_m: float = 0.8
     missing: tuple[tuple[str, float], ...] = ()
     anchor_noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a places data set came to.
+
+    Attributes:
+        table: its path.
+        places: how many it holds.
+        short: how many places each town holds that had no room for all that were asked for.
+    """
+
+    table: Path
+    places: int
+    short: dict[str, int]
 
 
 def parse_missing(text: str) -> tuple[tuple[str, float], ...]:
@@ -87,14 +102,16 @@ def build_places(
     *,
     workers: int = 2,
     progress: Progress = _silent,
-) -> Path:
+) -> Built:
     """Write a places data set: `towns` towns of every region, `recipe.places` places of each.
+
+    A town with less room gives as many places as it has room for.
 
     A town is finished as a whole and remembered, so an interrupted build continues where it
     stopped, and a larger number of towns adds to what is there.
 
     Returns:
-        The path of the table.
+        The table, how many places it holds, and which towns have fewer than were asked for.
 
     Raises:
         WorldError: a region or an option does not exist, or `out` was begun by another recipe.
@@ -112,8 +129,11 @@ def build_places(
     for _ in _run_all(out, waiting, recipe, workers):
         done += 1
         progress(done * recipe.places, len(jobs) * recipe.places)
-    rows = [row for job in jobs for row in json.loads(_part(out, *job).read_text())]
-    return write_places(out, (_place(row) for row in rows))
+    by_town = {f"{r}/{i}": json.loads(_part(out, r, i).read_text()) for r, i in jobs}
+    rows = [row for town_rows in by_town.values() for row in town_rows]
+    table = write_places(out, (_place(row) for row in rows))
+    short = {town: len(held) for town, held in by_town.items() if len(held) < recipe.places}
+    return Built(table, len(rows), short)
 
 
 def _check_recipe(out: Path, recipe: Recipe) -> None:
@@ -167,7 +187,7 @@ def write_town(out: Path, region: str, index: int, recipe: Recipe) -> None:
     town = World(recipe.seed).town(region, index)
     missing = dict(recipe.missing)
     rows = []
-    for place in town.places(recipe.places):
+    for place in town.places(recipe.places, at_most=True):
         rng = generator("views", town.name, place.index)
         views = town.render_all(place, rng, size=recipe.size, gsd_m=recipe.satellite_gsd_m)
         drawn = {name: rng.random() for name in MODALITIES}

@@ -176,8 +176,12 @@ class Town:
         lat, lon = self.to_latlon(x_m, y_m)
         return WorldPlace(self.name, index, lat, lon, x_m, y_m, heading_deg % 360)
 
-    def places(self, n: int, seed: int = 0, apart_m: float = 18.0) -> list[WorldPlace]:
+    def places(
+        self, n: int, seed: int = 0, apart_m: float = 18.0, *, at_most: bool = False
+    ) -> list[WorldPlace]:
         """`n` places on streets, at least `apart_m` metres from each other, in random order.
+
+        With `at_most`, a town with less room gives as many as it has room for.
 
         Raises:
             WorldError: the town has no room for so many.
@@ -211,7 +215,7 @@ class Town:
                 continue
             taken.setdefault(key, []).append((x, y))
             chosen.append(self.place_at(x, y, heading, len(chosen)))
-        if len(chosen) < n:
+        if len(chosen) < n and not at_most:
             raise WorldError(
                 f"{self.name} has room for {len(chosen)} places {apart_m:g} m apart, not {n}: "
                 f"ask for fewer, or for more towns."

@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 
 from geobridge.cli.app import app
 from geobridge.places.table import iter_places
+from geobridge.world.planet import Town
 
 
 def run(*words):
@@ -16,6 +17,22 @@ def test_build_writes_places_and_says_how_many(tmp_path):
     assert done.exit_code == 0, done.output
     assert "3 places of 1 towns" in done.output
     assert [place.street for place in iter_places(tmp_path / "p")] == [None] * 3
+
+
+def test_a_town_with_less_room_is_filled_and_named(tmp_path, monkeypatch):
+    places = Town.places
+
+    def with_room_for_two(self, n, seed=0, *, at_most=False):
+        return places(self, min(n, 2) if self.name == "edo/0@0" and at_most else n, seed)
+
+    monkeypatch.setattr(Town, "places", with_room_for_two)
+    options = ["--regions", "prairie,edo", "--towns", 1, "--places", 3, "--size", 16]
+    for _ in range(2):
+        done = run("build", tmp_path / "p", *options, "--workers", 1)
+        assert done.exit_code == 0, done.output
+        assert "5 places of 2 towns" in done.output
+        assert "1 of the towns had no room for 3 places: 2 in edo/0." in done.output
+    assert len(list(iter_places(tmp_path / "p"))) == 5
 
 
 def test_two_processes_write_the_same_as_one(tmp_path):

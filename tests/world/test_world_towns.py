@@ -281,6 +281,9 @@ def test_bad_requests_say_what_there_is(town):
         town.place_at(1000, 0)
     with pytest.raises(WorldError, match="has room for"):
         town.places(10_000)
+    held = town.places(10_000, at_most=True)
+    assert 0 < len(held) < 10_000
+    assert held[:3] == town.places(3)
     with pytest.raises(WorldError, match="no share"):
         town.describe(place, noise=1.5)
     with pytest.raises(WorldError, match=r"choose 0\.05 to 50"):
