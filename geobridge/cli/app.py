@@ -1,5 +1,6 @@
 """`geobridge`: finds the verb, runs it, and turns errors into one sentence and an exit code."""
 
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -98,6 +99,8 @@ def _geobridge(
 
 def main() -> None:
     """Entry point of the `geobridge` command."""
+    # Pillow warns at half the size we refuse: by name, since importing it would delay --help.
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     app(prog_name="geobridge")
 
 

@@ -47,7 +47,10 @@ def locate(
     rotations: Annotated[
         int,
         typer.Option(
-            min=1, help="Headings tried where --yaw-deg is not given.", rich_help_panel=_QUERY
+            min=1,
+            max=360,
+            help="Headings tried where --yaw-deg is not given.",
+            rich_help_panel=_QUERY,
         ),
     ] = 8,
     ground_width_m: Annotated[

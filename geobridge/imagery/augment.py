@@ -102,7 +102,8 @@ def random_sensor(pictures: Tensor, generator: torch.Generator, *, strength: flo
     processed = _PROCESSING(torch.where(hazy, gamma * (1 - haze) + 0.8 * haze, gamma))
     grain = torch.randn(processed.shape, generator=generator)
     spread = uniform(0.0, 0.04, count, 1, 1, 1, generator=generator) * strength
-    return (processed + grain * spread).clamp(0, 1)
+    noisy: Tensor = (processed + grain * spread).clamp(0, 1)
+    return noisy
 
 
 _PROCESSING = kornia.augmentation.AugmentationSequential(
