@@ -86,6 +86,34 @@ def test_one_bad_file_stops_nothing(tmp_path, model):
     assert str(tmp_path / "photos" / "torn.jpg") in torn["detail"]
 
 
+def test_a_folder_that_may_not_be_read_is_listed(tmp_path, model, monkeypatch):
+    folder = photo_folder(tmp_path / "photos")
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        # Whoever runs the tests may be allowed everything.
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for added in (4, 0):
+        summary = build_gallery([open_source(folder, "drone")], model, tmp_path / "g")
+        assert (summary.indexed, summary.added) == (4, added)
+    closed = ("closed/", "unreadable", "folder may not be read")
+    lines = {
+        (line["path"], line["outcome"], line["reason"]) for line in left_out_of(tmp_path / "g")
+    }
+    assert lines == {*LEFT_OUT_OF_PHOTOS, closed}
+
+
+def test_links_in_a_circle_double_nothing(tmp_path, model):
+    folder = photo_folder(tmp_path / "photos")
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    assert build_gallery([open_source(folder, "drone")], model, tmp_path / "g").indexed == 4
+
+
 def test_windows_that_cannot_be_cut_leave_a_gallery_as_it_was(tmp_path, model):
     path = map_with_holes(tmp_path / "map.tif")
     build_gallery([open_map(path)], model, tmp_path / "g")

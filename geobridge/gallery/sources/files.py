@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geobridge.errors import GeoBridgeError
-from geobridge.gallery.sources.items import Image
+from geobridge.gallery.sources.items import CLOSED_FOLDER, NOT_A_PICTURE, Image, Outcome
 from geobridge.gallery.store import Reference
 from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
 from geobridge.geo.rasters import RasterMap, RasterWindow
@@ -22,13 +22,32 @@ PICTURE_SUFFIXES = {
 
 
 def list_files(folder: Path) -> Iterator[str]:
-    """Paths relative to a folder, with forward slashes, sorted; hidden files are left alone."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    """Paths relative to a folder, with forward slashes, sorted; hidden files are left alone.
+
+    A folder inside that may not be read comes last, with a slash at its end; see `not_a_picture`.
+    A folder that links lead to again, as in a circle, is walked once.
+    """
+    unreadable: list[OSError] = []
+    walked: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in walked:
+            folders.clear()
+            continue
+        walked.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         relative = Path(parent).relative_to(folder)
         for name in sorted(names):
             if not name.startswith("."):
                 yield (relative / name).as_posix()
+    for error in unreadable:
+        yield Path(error.filename).relative_to(folder).as_posix() + "/"
+
+
+def not_a_picture(path: str) -> tuple[Outcome, str]:
+    """Outcome and reason for a path of `list_files` that is no picture's."""
+    is_folder = path.endswith("/")
+    return ("unreadable", CLOSED_FOLDER) if is_folder else ("skipped", NOT_A_PICTURE)
 
 
 def is_picture_name(path: str) -> bool:

@@ -30,6 +30,7 @@ LISTED_TWICE = "listed twice"
 NOT_A_TILE = "not named like a tile"
 UNREADABLE = "unreadable picture"
 MISSING = "missing file"
+CLOSED_FOLDER = "folder may not be read"
 BAD_NAME = "name is not UTF-8"
 
 

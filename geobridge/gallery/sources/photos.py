@@ -7,11 +7,15 @@ from pathlib import Path
 import shapely
 
 from geobridge.errors import ImageError, PositionError
-from geobridge.gallery.sources.files import READ_SIDE_PX, is_picture_name, list_files
+from geobridge.gallery.sources.files import (
+    READ_SIDE_PX,
+    is_picture_name,
+    list_files,
+    not_a_picture,
+)
 from geobridge.gallery.sources.items import (
     BAD_POSITION,
     NO_POSITION,
-    NOT_A_PICTURE,
     UNREADABLE,
     Outcome,
     ReferenceItem,
@@ -66,7 +70,7 @@ class PhotoSource(Source):
             return Skipped(ref_id, outcome, reason, str(detail), self.view, str(self.path), path)
 
         if not is_picture_name(path):
-            return left_out("skipped", NOT_A_PICTURE)
+            return left_out(*not_a_picture(path))
         file = self._folder / path
         try:
             metadata = read_photo_metadata(file)

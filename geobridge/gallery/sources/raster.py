@@ -5,10 +5,15 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from geobridge.errors import RasterError
-from geobridge.gallery.sources.files import is_picture_name, list_files, picture_path, read_size
+from geobridge.gallery.sources.files import (
+    is_picture_name,
+    list_files,
+    not_a_picture,
+    picture_path,
+    read_size,
+)
 from geobridge.gallery.sources.items import (
     NO_DATA,
-    NOT_A_PICTURE,
     UNREADABLE,
     Image,
     LeftOutError,
@@ -70,7 +75,7 @@ class RasterSource(Source):
             if ref_id in done:
                 continue
             if self.path.is_dir() and not is_picture_name(path):
-                yield self._left_out(ref_id, path, "skipped", NOT_A_PICTURE)
+                yield self._left_out(ref_id, path, *not_a_picture(path))
                 continue
             try:
                 yield from self._windows(path, done)

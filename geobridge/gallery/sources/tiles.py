@@ -4,9 +4,13 @@ from collections.abc import Container, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
-from geobridge.gallery.sources.files import READ_SIDE_PX, is_picture_name, list_files
+from geobridge.gallery.sources.files import (
+    READ_SIDE_PX,
+    is_picture_name,
+    list_files,
+    not_a_picture,
+)
 from geobridge.gallery.sources.items import (
-    NOT_A_PICTURE,
     NOT_A_TILE,
     ReferenceItem,
     Skipped,
@@ -41,8 +45,10 @@ class TileSource(Source):
     def _item(self, ref_id: str, path: str) -> ReferenceItem | Skipped:
         tile = parse_tile_path(path)
         if tile is None or not is_picture_name(path):
-            reason = NOT_A_TILE if is_picture_name(path) else NOT_A_PICTURE
-            return Skipped(ref_id, "skipped", reason, "", self.view, str(self.path), path)
+            outcome, reason = not_a_picture(path)
+            if is_picture_name(path):
+                reason = NOT_A_TILE
+            return Skipped(ref_id, outcome, reason, "", self.view, str(self.path), path)
         footprint = footprint_from_bounds(*tile_bounds(tile.x, tile.y, tile.z))
         lat, lon = center(footprint)
         return ReferenceItem(
