@@ -204,12 +204,17 @@ class ViewHead(nn.Module):
         self.adapter = Adapter(width, bottleneck) if bottleneck else nn.Identity()
         self.pool = GeneralizedMean() if pooling == "gem" else None
         ready = pooling == "projection" and width == dim
-        self.projection = nn.Identity() if ready else nn.Linear(width, dim, bias=False)
+        # A generalised mean is positive: without a bias all rows would point much the same way.
+        self.projection = nn.Identity() if ready else nn.Linear(width, dim, bias=pooling == "gem")
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, N, F) to one row of the tower's own width, (B, F)."""
+        tokens = self.adapter(tokens)
+        return self.pool(tokens) if self.pool else tokens.mean(dim=1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N, F) to rows (B, D), not normalised."""
-        tokens = self.adapter(tokens)
-        row: Tensor = self.projection(self.pool(tokens) if self.pool else tokens.mean(dim=1))
+        row: Tensor = self.projection(self.pooled(tokens))
         return row
 
 
