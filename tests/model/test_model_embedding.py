@@ -194,7 +194,8 @@ def test_an_embedding_that_is_none_names_its_item(value, tiny, tmp_path):
     Image.fromarray(picture()).save(tmp_path / "photo.png")
     with torch.no_grad():
         for module in (tiny.heads["drone"].projection, tiny.text.trunk.text_projection):
-            module.weight.fill_(value)
+            for parameter in module.parameters():
+                parameter.fill_(value)
 
     with pytest.raises(ModelError, match=r"photo\.png' by model 'tiny' is not finite or zero"):
         tiny.embed("drone", [tmp_path / "photo.png"])
