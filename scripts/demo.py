@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from geobridge.geo.photos import read_photo_metadata
+
 TOWN = "albion/3"
 
 
@@ -18,6 +20,15 @@ def geobridge(*words: str) -> None:
     """Show a command and run it."""
     print(f"\n$ geobridge {shlex.join(words)}", flush=True)
     subprocess.run([sys.executable, "-m", "geobridge.cli.app", *words], check=True)
+
+
+def write_truth(photos: list[Path], table: Path) -> None:
+    """A table of queries with the positions their cameras noted, to measure the answers by."""
+    rows = ["drone,lat,lon"]
+    for photo in photos:
+        noted = read_photo_metadata(photo)
+        rows.append(f"{photo.relative_to(table.parent)},{noted.lat},{noted.lon}")
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def main(folder: Path) -> None:
@@ -36,6 +47,12 @@ def main(folder: Path) -> None:
     photo, panorama = (sorted(place.glob("*.jpg"))[0] for place in (flight, walk))
     page = folder / "answer.html"
     geobridge("locate", "--gallery", str(gallery), "--drone", str(photo), "--map", str(page))
+    table = folder / "flight.csv"
+    write_truth(sorted(flight.glob("*.jpg")), table)
+    geobridge(
+        "locate", "--gallery", str(gallery), "--queries", str(table),
+        "--out", str(folder / "answers.csv"),
+    )  # fmt: skip
     geobridge("locate", "--gallery", str(gallery), "--street", str(panorama))
     geobridge("locate", "--gallery", str(gallery), "--text", "a church beside a park", "--top", "3")
     print(f"\nOpen {page} in a browser: the photo, the candidates and the estimate on the map.")

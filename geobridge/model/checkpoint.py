@@ -203,6 +203,8 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
         save_file(storable(checkpoint.tensors, checkpoint.config), folder / WEIGHTS)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    # safetensors lets only the owner read; a checkpoint is as readable as its configuration.
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
     if checkpoint.tokenizer:
         (folder / TOKENIZER).write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
     for path in folder.iterdir():

@@ -1,5 +1,4 @@
 import csv
-import functools
 import json
 import os
 import signal
@@ -451,14 +450,9 @@ def test_a_real_ctrl_c_ends_with_130_and_the_next_run_completes(one_eyed_checkpo
                "--out", out, "--model", one_eyed_checkpoint, "--batch-size", "1"]  # fmt: skip
     command = [str(part) for part in command]
     # A shell's background jobs inherit an ignored SIGINT, which a person at a terminal has not.
-    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=listening,
-    )
+    inherited = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, inherited)
     while not (out / "gallery.json").exists() and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
