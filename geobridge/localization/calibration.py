@@ -12,7 +12,7 @@ turn optimistic; `reliability` says by how much.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -53,6 +53,7 @@ class Calibration:
         bias: constant term of the confidence's log-odds.
         mass_slope: log-odds of confidence per log-odds of the winning group's weight.
         similarity_slope: log-odds of confidence per unit of the group's best similarity.
+        ceiling: the largest confidence that held-out queries bore out; none beyond is stated.
         queries: held-out queries this was fitted on; 0 means it was not.
     """
 
@@ -63,6 +64,7 @@ class Calibration:
     bias: float = -1.0
     mass_slope: float = 0.5
     similarity_slope: float = 0.0
+    ceiling: float = 1.0
     queries: int = 0
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class Calibration:
         log_odds = (
             self.bias + self.mass_slope * log_odds_of(mass) + self.similarity_slope * similarity
         )
-        return 1 / (1 + math.exp(-min(max(log_odds, -30.0), 30.0)))
+        return min(self.ceiling, 1 / (1 + math.exp(-min(max(log_odds, -30.0), 30.0))))
 
     def to_dict(self) -> dict[str, float]:
         """A dictionary of plain numbers, ready for JSON."""
@@ -159,8 +161,8 @@ def calibrate(
     ratio = error_m / np.array([mode.spread_m for mode in modes])
     found = error_m <= np.array([mode.size_m for mode in modes])
     features = [[log_odds_of(mode.mass), mode.similarity] for mode in modes]
-    bias, mass_slope, similarity_slope = fit_logistic(np.array(features), found)
-    return Calibration(
+    bias, mass_slope, similarity_slope = fit_rising_logistic(np.array(features), found)
+    fitted = Calibration(
         temperature=temperature,
         probability=probability,
         radius_scale=max(conformal_quantile(ratio, probability), 1e-3),
@@ -169,6 +171,8 @@ def calibrate(
         similarity_slope=similarity_slope,
         queries=len(results),
     )
+    stated = [fitted.confidence(mode.mass, mode.similarity) for mode in modes]
+    return replace(fitted, ceiling=max(stated))
 
 
 def log_odds_of(mass: float) -> float:
@@ -211,6 +215,22 @@ def conformal_quantile(values: Floats, probability: float) -> float:
     """
     k = math.ceil((len(values) + 1) * probability)
     return float(np.sort(values)[min(k, len(values)) - 1])
+
+
+def fit_rising_logistic(features: Floats, outcome: ArrayLike) -> tuple[float, ...]:
+    """As `fit_logistic`, with no slope below zero.
+
+    More agreement or similarity never speaks against a position; where a small sample says so, it
+    is chance, and far from the sample it would state near certainty. A feature whose slope comes
+    out negative is left out.
+    """
+    used = np.ones(features.shape[1], bool)
+    while True:
+        bias, *slopes = fit_logistic(np.where(used, features, 0.0), outcome)
+        falling = used & (np.array(slopes) < 0)
+        if not falling.any():
+            return (bias, *slopes)
+        used &= ~falling
 
 
 def fit_logistic(features: Floats, outcome: ArrayLike) -> tuple[float, ...]:

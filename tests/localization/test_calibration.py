@@ -11,6 +11,7 @@ from geobridge.localization.calibration import (
     calibration_for,
     conformal_quantile,
     fit_logistic,
+    fit_rising_logistic,
     fit_temperature,
     query_kind,
     reliability,
@@ -151,3 +152,23 @@ def test_confidence_is_a_logistic_of_mass_and_similarity():
     # Log-odds of a mass of one half are zero: 0.5 + 2 * 0.25 = 1.
     assert calibration.confidence(0.5, 0.25) == pytest.approx(1 / (1 + math.exp(-1)))
     assert 0 < calibration.confidence(1.0, 1.0) < 1
+
+
+def test_what_speaks_against_reason_is_left_out_of_the_confidence():
+    # The first feature decides rightly; the second falls with success by chance.
+    rng = np.random.default_rng(0)
+    first = np.linspace(-2, 2, 200)
+    outcome = rng.random(200) < 1 / (1 + np.exp(-2 * first))
+    features = np.column_stack([first, np.where(outcome, -1.0, 1.0)])
+
+    bias, rising, falling = fit_rising_logistic(features, outcome)
+
+    assert falling == 0.0
+    assert (bias, rising) == pytest.approx(fit_logistic(first[:, None], outcome), abs=1e-6)
+
+
+def test_no_confidence_is_stated_that_no_held_out_query_bore_out():
+    calibration = Calibration(bias=0.0, mass_slope=1.0, ceiling=0.6)
+
+    assert calibration.confidence(0.5, 0.0) == pytest.approx(0.5)
+    assert calibration.confidence(0.99, 0.0) == 0.6
