@@ -20,8 +20,8 @@ from geobridge.places.table import Place, write_places
 from geobridge.views import MODALITIES, VIEWS
 from geobridge.world.camera import looking_at, sensor_for
 from geobridge.world.photos import Shot, fov_of_focal, write_drone_photo, write_panorama
-from geobridge.world.planet import SIZE_M, Town, World, parse_town
-from geobridge.world.regions import region_named
+from geobridge.world.planet import Town, World, parse_town
+from geobridge.world.regions import SIZE_M, region_named
 from geobridge.world.seeds import generator
 
 Progress = Callable[[int, int], None]

@@ -13,7 +13,7 @@ from geobridge.errors import MissingExtraError, WorldError
 from geobridge.views import VIEWS, View
 from geobridge.world.camera import Camera, Sensor, looking_at, sensor_for
 from geobridge.world.dates import DATES, Day, day
-from geobridge.world.regions import REGIONS, Region, region_named
+from geobridge.world.regions import REGIONS, SIZE_M, Region, region_named
 from geobridge.world.seeds import generator
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 EYE_M = 2.6
 """Height of the camera of a street panorama."""
-
-SIZE_M = 900.0
-"""Side of a town's square."""
 
 MARGIN_M = 100.0
 """No place lies nearer than this to the edge of its town."""

@@ -6,9 +6,9 @@ import numpy as np
 
 from geobridge.world import kernels as k
 from geobridge.world.dates import Day
-from geobridge.world.regions import Region
+from geobridge.world.regions import SIZE_M, Region
 from geobridge.world.roads import Road
-from geobridge.world.scene import CAR_COLOURS, SIZE_M, Area, Box, Building, Scene
+from geobridge.world.scene import CAR_COLOURS, Area, Box, Building, Scene
 from geobridge.world.seeds import generator
 
 BLOCK = 16

@@ -11,6 +11,9 @@ from typing import Literal
 
 from geobridge.errors import WorldError
 
+SIZE_M = 900.0
+"""Side of a town's square."""
+
 Colour = tuple[str, tuple[int, int, int]]
 """A word and the sRGB value that it stands for."""
 

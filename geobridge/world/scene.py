@@ -11,12 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from geobridge.world import kernels as k
-from geobridge.world.regions import BuildingType, Colour, Region
+from geobridge.world.regions import SIZE_M, BuildingType, Colour, Region
 from geobridge.world.roads import Network, Road, street_network
 from geobridge.world.seeds import generator
-
-SIZE_M = 900.0
-"""Side of a town's square."""
 
 CAR_COLOURS = (
     (205, 205, 203),
