@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geobridge.views import View
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -67,6 +69,7 @@ class Sensor:
         blur: 0 (sharp) to 1 (each pixel is the mean of its neighbours).
         noise: deviation of the grain, grey levels.
         seed: of the grain.
+        jpeg_quality: 1 to 100 of the compression the picture went through, None for none.
     """
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -74,9 +77,14 @@ class Sensor:
     blur: float = 0.0
     noise: float = 0.0
     seed: int = 0
+    jpeg_quality: int | None = None
 
 
-def sensor_for(view: str, rng: np.random.Generator) -> Sensor:
+# Tile servers compress harder than cameras.
+_JPEG_QUALITY = {"satellite": (55, 92), "drone": (70, 96), "street": (65, 95)}
+
+
+def sensor_for(view: View, rng: np.random.Generator) -> Sensor:
     """A sensor such as the view is taken with, drawn at random."""
     exposure = rng.uniform(0.88, 1.24)
     cast = rng.normal(0, 0.025, 3)
@@ -89,5 +97,10 @@ def sensor_for(view: str, rng: np.random.Generator) -> Sensor:
         contrast, blur, noise = rng.uniform(0.9, 1.2), rng.uniform(0, 0.25), rng.uniform(1, 4)
     red, green, blue = (float(exposure * (1 + c)) for c in cast)
     return Sensor(
-        (red, green, blue), float(contrast), float(blur), float(noise), int(rng.integers(1 << 30))
+        (red, green, blue),
+        float(contrast),
+        float(blur),
+        float(noise),
+        int(rng.integers(1 << 30)),
+        int(rng.integers(*_JPEG_QUALITY[view])),
     )

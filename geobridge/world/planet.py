@@ -2,14 +2,17 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import simplejpeg
 from pyproj import CRS, Proj, Transformer
 
 from geobridge.errors import MissingExtraError, WorldError
+from geobridge.imagery.street import equirectangular_view
 from geobridge.views import VIEWS, View
 from geobridge.world.camera import Camera, Sensor, looking_at, sensor_for
 from geobridge.world.dates import DATES, Day, day
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 
 EYE_M = 2.6
 """Height of the camera of a street panorama."""
+
+DRONE_FOV_DEG = 60.0
+"""Horizontal field of view of a drone's camera that is not told another."""
+
+DroneKind = Literal["camera", "crop", "either"]
+"""How a drone's picture comes about: see `Town.render_all`."""
+
+_MOST_SAMPLES = 8192
 
 MARGIN_M = 100.0
 """No place lies nearer than this to the edge of its town."""
@@ -252,17 +263,22 @@ class Town:
         altitude_m: float = 120.0,
         pitch_deg: float = -90.0,
         yaw_deg: float = 0.0,
-        fov_deg: float = 60.0,
+        fov_deg: float | None = None,
         full: bool = False,
+        crop_m: float | None = None,
         sensor: Sensor | None = None,
     ) -> np.ndarray:
         """A picture of a place: uint8 RGB.
 
         - `satellite`: (size, size, 3), grid north up (turned by `yaw_deg`, the heading of the
-          picture's top), `gsd_m` metres a pixel, centred on the place.
-        - `drone`: (size, size, 3), perspective from `altitude_m`, the place in the centre.
+          picture's top), `gsd_m` metres a pixel, centred on the place. Each pixel is the mean of
+          the ground it covers.
+        - `drone`: (size, size, 3), perspective from `altitude_m`, the place in the centre; with
+          `crop_m`, the square of that side cut out of an orthomosaic instead (the reverse crop
+          of the paper's data set, arXiv 2512.02697).
         - `street`: (size, 4 size, 3), equirectangular, 360 degrees wide and the central 90 high,
-          its centre column looking along `yaw_deg`; with `full`, (size, 2 size, 3) and 180 high.
+          its centre column looking along `yaw_deg`; with `full`, (size, 2 size, 3) and 180 high;
+          with `fov_deg`, the plain photo (size, 4 size // 3, 3) of a camera held level.
 
         Args:
             view: which of the three.
@@ -270,52 +286,46 @@ class Town:
             size: height of the picture in pixels.
             date: 0 to `DATES - 1`.
             seed: draws a sensor for the view; None is a neutral, sharp, noiseless one.
-            gsd_m: satellite only.
+            gsd_m: satellite only, 0.05 to 50.
             altitude_m: drone only, above the ground.
             pitch_deg: drone only, -90 (nadir) to -10.
             yaw_deg: clockwise from grid north.
-            fov_deg: drone only, horizontal.
-            full: street only.
+            fov_deg: horizontal field of view: of a drone (60 where None), or of a street photo
+                (10 to 120; None is the whole panorama).
+            full: street panorama only.
+            crop_m: drone only, 10 to 400.
             sensor: used instead of one drawn by `seed`.
 
         Raises:
             WorldError: an argument is out of range.
         """
-        if view not in VIEWS:
-            raise WorldError(f"{view!r} is no view: choose one of {', '.join(VIEWS)}.")
-        if not 8 <= size <= 8192:
-            raise WorldError(f"A picture of {size} px cannot be drawn: choose 8 to 8192.")
-        if view == "drone" and not (-90 <= pitch_deg <= -10 and 5 <= fov_deg <= 120):
-            raise WorldError(
-                f"A drone cannot look at a place with pitch {pitch_deg:g} and field of view "
-                f"{fov_deg:g}: choose a pitch of -90 to -10 and a field of 5 to 120 degrees."
-            )
-        if altitude_m <= 0 or gsd_m <= 0:
-            raise WorldError("Altitude and ground sampling distance must be above 0 m.")
+        _check_request(view, size, gsd_m, altitude_m, pitch_deg, fov_deg, crop_m)
         if sensor is None:
             sensor = Sensor() if seed is None else sensor_for(view, generator("sensor", seed, view))
         if view == "street":
-            raw, factor = self._street(place, size, date, yaw_deg, full)
-        elif view == "drone":
-            camera = looking_at(
-                place.x_m,
-                place.y_m,
-                altitude_m=altitude_m,
-                yaw_deg=yaw_deg,
-                pitch_deg=pitch_deg,
-                fov_deg=fov_deg,
-            )
-            raw, factor = self._rays(camera.vector(size, size), size, size, date)
-        else:
-            vector = _ortho(place.x_m, place.y_m, yaw_deg, size * gsd_m, size * gsd_m)
-            raw, factor = self._rays(vector, size, size, date)
-        return _develop(raw, factor, sensor)
+            if fov_deg is None:
+                return _develop(*self._street(place, size, date, yaw_deg, full), sensor)
+            return self._street_photo(place, size, date, yaw_deg, fov_deg, sensor)
+        if view == "satellite" or crop_m is not None:
+            side_m = crop_m or size * gsd_m
+            raw, factor = self._ortho(place.x_m, place.y_m, yaw_deg, side_m, side_m, size, date)
+            return _develop(raw, factor, sensor)
+        camera = looking_at(
+            place.x_m,
+            place.y_m,
+            altitude_m=altitude_m,
+            yaw_deg=yaw_deg,
+            pitch_deg=pitch_deg,
+            fov_deg=fov_deg or DRONE_FOV_DEG,
+        )
+        return self.photograph(camera, size, size, date, sensor)
 
     def photograph(
         self, camera: Camera, width: int, height: int, date: int = 0, sensor: Sensor | None = None
     ) -> np.ndarray:
         """What any camera in the town's frame sees: uint8 (height, width, 3)."""
-        raw, factor = self._rays(camera.vector(height, width), height, width, date)
+        factor = 2 if max(height, width) <= 4096 else 1
+        raw = self._rays(camera.vector(height, width), height, width, factor, date)
         return _develop(raw, factor, sensor or Sensor())
 
     def map(
@@ -339,8 +349,8 @@ class Town:
         """
         if not 0.05 <= gsd_m <= 50:
             raise WorldError(f"A map of {gsd_m:g} m a pixel cannot be drawn: choose 0.05 to 50.")
-        rows, cols = max(1, round(height_m / gsd_m)), max(1, round(width_m / gsd_m))
-        raw, factor = self._rays(_ortho(x_m, y_m, 0.0, width_m, height_m), rows, cols, date)
+        rows = max(1, round(height_m / gsd_m))
+        raw, factor = self._ortho(x_m, y_m, 0.0, width_m, height_m, rows, date)
         return _develop(raw, factor, Sensor())
 
     def render_all(
@@ -350,59 +360,109 @@ class Town:
         *,
         size: int = 128,
         gsd_m: float = 0.8,
+        satellite_m: float | None = None,
+        drone: DroneKind = "camera",
+        views: Collection[View] = VIEWS,
         drone_yaw_deg: float | None = None,
         street_yaw_deg: float = 0.0,
+        dates: tuple[int, int, int] | None = None,
     ) -> dict[View, np.ndarray]:
         """The three views of a place, each on a date and by a sensor of its own.
 
-        The drone looks down in half of the cases and obliquely otherwise, from 80 to 180 m,
-        turned to any side unless `drone_yaw_deg` says which. The satellite is misplaced by up to
-        1.5 m, as real ones are.
+        A drone's camera looks down in half of the cases and obliquely otherwise, from 70 to
+        180 m, turned to any side unless `drone_yaw_deg` says which; a reverse crop shows 80 to
+        180 m of ground. The satellite is misplaced by up to 1.5 m, as real ones are.
+
+        Args:
+            place: where.
+            rng: draws everything that is not given. A picture depends on its state alone, and not
+                on which `views` are wanted.
+            size: height of the drone's and the street's picture in pixels.
+            gsd_m: of the satellite, metres a pixel; each picture differs by up to 12 %.
+            satellite_m: side of the satellite's ground, `size * gsd_m` where None; the picture
+                has `satellite_m / gsd_m` pixels a side, rounded.
+            drone: a perspective `camera`, the paper's reverse `crop`, or `either` by chance.
+            views: which to draw.
+            drone_yaw_deg: clockwise from grid north.
+            street_yaw_deg: direction of the panorama's centre, clockwise from grid north.
+            dates: of drone, street and satellite; three different ones where None.
+
+        Raises:
+            WorldError: an argument is out of range.
         """
-        dates = rng.permutation(DATES)[:3]
-        pitch = -90.0 if rng.random() < 0.5 else float(rng.uniform(-80, -45))
-        altitude = float(rng.uniform(80, 180) if pitch == -90 else rng.uniform(70, 130))
-        yaw = float(rng.uniform(0, 360)) if drone_yaw_deg is None else drone_yaw_deg
-        dx, dy = rng.uniform(-1.5, 1.5, 2)
-        shifted = self.place_at(place.x_m + float(dx), place.y_m + float(dy))
-        return {
-            "drone": self.render(
+        drawn = [int(date) for date in rng.permutation(DATES)[:3]]
+        on = dict(zip(("drone", "street", "satellite"), dates or drawn, strict=True))
+        nadir, as_crop = rng.random() < 0.5, rng.random() < 0.5
+        pitch = -90.0 if nadir else float(rng.uniform(-80, -45))
+        altitude = float(rng.uniform(80, 180) if nadir else rng.uniform(70, 130))
+        fov, crop_m = float(rng.uniform(45, 70)), float(rng.uniform(80, 180))
+        yaw = float(rng.uniform(0, 360))
+        dx, dy = (float(shift) for shift in rng.uniform(-1.5, 1.5, 2))
+        stretch = float(rng.uniform(0.9, 1.12))
+        sensors = {view: sensor_for(view, rng) for view in VIEWS}
+        pixels = size if satellite_m is None else max(8, round(satellite_m / gsd_m))
+        ground_m = (satellite_m or size * gsd_m) * stretch
+        crop = drone == "crop" or (drone == "either" and as_crop)
+        shots: dict[View, Callable[[], np.ndarray]] = {
+            "drone": lambda: self.render(
                 "drone",
                 place,
                 size=size,
-                date=int(dates[0]),
+                date=on["drone"],
                 altitude_m=altitude,
-                yaw_deg=yaw,
+                # Orthomosaics lie north up.
+                yaw_deg=drone_yaw_deg if drone_yaw_deg is not None else 0.0 if crop else yaw,
                 pitch_deg=pitch,
-                fov_deg=float(rng.uniform(45, 70)),
-                sensor=sensor_for("drone", rng),
+                fov_deg=fov,
+                crop_m=crop_m if crop else None,
+                sensor=sensors["drone"],
             ),
-            "street": self.render(
+            "street": lambda: self.render(
                 "street",
                 place,
                 size=size,
-                date=int(dates[1]),
+                date=on["street"],
                 yaw_deg=street_yaw_deg,
-                sensor=sensor_for("street", rng),
+                sensor=sensors["street"],
             ),
-            "satellite": self.render(
+            "satellite": lambda: self.render(
                 "satellite",
-                shifted,
-                size=size,
-                date=int(dates[2]),
-                gsd_m=gsd_m * float(rng.uniform(0.9, 1.12)),
-                sensor=sensor_for("satellite", rng),
+                self.place_at(place.x_m + dx, place.y_m + dy),
+                size=pixels,
+                date=on["satellite"],
+                gsd_m=ground_m / pixels,
+                sensor=sensors["satellite"],
             ),
         }
+        return {view: shots[view]() for view in VIEWS if view in views}
 
-    def _rays(self, camera: np.ndarray, rows: int, cols: int, date: int) -> tuple[np.ndarray, int]:
+    def _ortho(
+        self,
+        x_m: float,
+        y_m: float,
+        yaw_deg: float,
+        width_m: float,
+        height_m: float,
+        rows: int,
+        date: int,
+    ) -> tuple[np.ndarray, int]:
+        """Samples of the ground seen from straight above, and how many make up a pixel's side."""
+        cols = max(1, round(width_m * rows / height_m))
+        # A coarse pixel is the mean of its ground, not a point of it: about two samples a metre.
+        factor = max(2, 2 * round(height_m / rows))
+        if max(rows, cols) * factor > _MOST_SAMPLES:
+            factor = 1
+        vector = _ortho_vector(x_m, y_m, yaw_deg, width_m, height_m)
+        return self._rays(vector, rows, cols, factor, date), factor
+
+    def _rays(self, camera: np.ndarray, rows: int, cols: int, factor: int, date: int) -> np.ndarray:
+        """`factor` x `factor` samples of each of `rows` x `cols` pixels."""
         from geobridge.world.kernels import render_rays
         from geobridge.world.rasters import BLOCK
 
         ground, dated = self._ground, self._at(date)
         fine, coarse = _noise()
-        factor = 2 if max(rows, cols) <= 4096 else 1
-        picture = render_rays(
+        samples: np.ndarray = render_rays(
             dated.height,
             dated.material,
             dated.colour,
@@ -420,9 +480,29 @@ class Town:
             camera,
             rows * factor,
             cols * factor,
-            factor == 2,
+            factor > 1,
         )
-        return picture, factor
+        return samples
+
+    def _street_photo(
+        self,
+        place: WorldPlace,
+        size: int,
+        date: int,
+        yaw_deg: float,
+        fov_deg: float,
+        sensor: Sensor,
+    ) -> np.ndarray:
+        """A level camera's picture, cut out of a panorama that is as fine as it."""
+        width = size * 4 // 3
+        focal_px = width / 2 / math.tan(math.radians(fov_deg) / 2)
+        # Beyond 45 degrees up and down only the whole sphere reaches.
+        full = size / 2 / focal_px > 0.98
+        rows = math.ceil(focal_px * math.pi / (1 if full else 2))
+        raw, factor = self._street(place, rows, date, yaw_deg, full)
+        panorama = _develop(raw, factor, Sensor())
+        photo = equirectangular_view(panorama, 0.0, fov_deg, (size, width))
+        return _develop(photo.astype(np.float32), 1, sensor)
 
     def _street(
         self, place: WorldPlace, size: int, date: int, yaw_deg: float, full: bool
@@ -477,7 +557,41 @@ class Town:
         return describe(self, place, variant, noise, radius_m)
 
 
-def _ortho(x_m: float, y_m: float, yaw_deg: float, width_m: float, height_m: float) -> np.ndarray:
+def _check_request(
+    view: View,
+    size: int,
+    gsd_m: float,
+    altitude_m: float,
+    pitch_deg: float,
+    fov_deg: float | None,
+    crop_m: float | None,
+) -> None:
+    """Refuse what no camera of the planet can do."""
+    if view not in VIEWS:
+        raise WorldError(f"{view!r} is no view: choose one of {', '.join(VIEWS)}.")
+    if not 8 <= size <= 8192:
+        raise WorldError(f"A picture of {size} px cannot be drawn: choose 8 to 8192.")
+    if view == "drone" and not (-90 <= pitch_deg <= -10 and 5 <= (fov_deg or 60) <= 120):
+        raise WorldError(
+            f"A drone cannot look at a place with pitch {pitch_deg:g} and field of view "
+            f"{fov_deg or 60:g}: choose a pitch of -90 to -10 and a field of 5 to 120 degrees."
+        )
+    if view == "street" and fov_deg is not None and not 10 <= fov_deg <= 120:
+        raise WorldError(
+            f"A street photo cannot be {fov_deg:g} degrees wide: choose 10 to 120, or leave the "
+            f"field out for a panorama."
+        )
+    if view == "drone" and crop_m is not None and not 10 <= crop_m <= 400:
+        raise WorldError(f"A crop of {crop_m:g} m cannot be drawn: choose 10 to 400 m.")
+    if altitude_m <= 0 or not 0.05 <= gsd_m <= 50:
+        raise WorldError(
+            "Altitude must be above 0 m and the ground sampling distance 0.05 to 50 m a pixel."
+        )
+
+
+def _ortho_vector(
+    x_m: float, y_m: float, yaw_deg: float, width_m: float, height_m: float
+) -> np.ndarray:
     """A parallel projection straight down, as `kernels.render_rays` takes it."""
     axes = Camera(x_m, y_m, 0.0, yaw_deg, -90.0, 60.0).axes()
     # Exactly vertical, so that what stands up does not lean.
@@ -491,7 +605,13 @@ def _develop(raw: np.ndarray, factor: int, sensor: Sensor) -> np.ndarray:
     picture: np.ndarray = develop(
         raw, factor, np.array(sensor.gain), sensor.contrast, sensor.blur, sensor.noise, sensor.seed
     )
-    return picture
+    if sensor.jpeg_quality is None:
+        return picture
+    packed = simplejpeg.encode_jpeg(
+        picture, quality=sensor.jpeg_quality, colorspace="RGB", colorsubsampling="420"
+    )
+    unpacked: np.ndarray = simplejpeg.decode_jpeg(packed)
+    return unpacked
 
 
 __all__ = ["DATES", "REGIONS", "Town", "World", "WorldPlace", "parse_town"]
