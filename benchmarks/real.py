@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from geobridge import Gallery, GeoBridge, Query
+from geobridge.evaluation.retrieval import ranks_of_positives
 from geobridge.geo.distance import distance_m
 from geobridge.localization.calibration import calibration_for, reliability
 
@@ -167,9 +168,9 @@ def ariel(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:
     ]
 
 
-def ranks(similarity: np.ndarray) -> np.ndarray:
-    """1-based rank of the diagonal in each row, ties counted against it."""
-    return (similarity >= np.diag(similarity)[:, None]).sum(axis=1)
+def ranks(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """1-based rank of the reference of the same row, ties counted against it."""
+    return ranks_of_positives(queries, references, np.arange(len(queries)))
 
 
 def retrieved(name: str, rank: np.ndarray, count: int) -> list[Row]:
@@ -188,7 +189,7 @@ def street_sat(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # noq
     pairs = read_rows(folder / "pairs.csv")
     street = model.embed("street", [folder / pair["street"] for pair in pairs])
     satellite = model.embed("satellite", [folder / pair["satellite"] for pair in pairs])
-    rank = ranks(street @ satellite.T)
+    rank = ranks(street, satellite)
     panorama = np.array([pair["kind"].startswith("panorama") for pair in pairs])
     rows = retrieved("street_sat", rank, len(pairs))
     for kind, chosen in (("panoramas", panorama), ("limited field", ~panorama)):
@@ -239,7 +240,7 @@ def naip_years(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # noq
     old = model.embed("drone", [files[place, years[0]] for place in places])
     new = model.embed("satellite", [files[place, years[-1]] for place in places])
     name = f"naip_years, {NAIP_TEST_CITY} {years[0]} in {years[-1]}"
-    return retrieved(name, ranks(old @ new.T), len(places))
+    return retrieved(name, ranks(old, new), len(places))
 
 
 SETS: dict[str, Callable[[Path, GeoBridge, Path], list[Row]]] = {

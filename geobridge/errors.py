@@ -9,6 +9,7 @@
     ├── WorldError         a town, region or option the simulated planet does not have
     ├── ModelError         a checkpoint, preset or modality that does not fit
     │   └── TextTooLongError   a sentence longer than the tokenizer takes
+    ├── EvaluationError    embeddings or a protocol that cannot be measured
     ├── GalleryError       a gallery that is missing, half-written or built by another model
     ├── QueryError         a query that cannot be asked
     └── MissingExtraError  an optional dependency that is not installed
@@ -52,6 +53,10 @@ class ModelError(GeoBridgeError):
 
 class TextTooLongError(ModelError):
     """A sentence has more tokens than the text encoder takes."""
+
+
+class EvaluationError(GeoBridgeError):
+    """Embeddings are not finite, or no query has an answer to be ranked."""
 
 
 class GalleryError(GeoBridgeError):

@@ -47,3 +47,10 @@ class Direction:
 
     def __str__(self) -> str:
         return f"{self.query}_to_{self.reference}"
+
+
+NINE_DIRECTIONS: tuple[Direction, ...] = tuple(
+    Direction.parse(word)
+    for word in ("D2S", "S2D", "D2P", "P2D", "P2S", "S2P", "T2D", "T2S", "T2P")
+)
+"""The directions of the GeoBridge paper: views both ways, and text as a query."""

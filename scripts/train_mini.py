@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geobridge.evaluation.retrieval import Held, retrieve
 from geobridge.imagery.augment import GroundCrop, crop_ground, random_sensor, uniform
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.street import street_field
@@ -39,7 +40,7 @@ from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import IMAGE_EDGES, TEXT_EDGES, anchor_objective
 from geobridge.model.tokens import tokenize, train_tokenizer
 from geobridge.places.table import iter_places
-from geobridge.views import VIEWS, Direction
+from geobridge.views import NINE_DIRECTIONS, VIEWS
 
 TEST_CITY = "santa_monica"
 UCM_TEST_EVERY = 10
@@ -49,8 +50,6 @@ WEIGHT_DECAY = 0.05
 WARMUP_STEPS = 50
 SAVE_EVERY_S = 120
 NEAR_M = 40.0  # places of the planet nearer than this show much the same ground
-NINE = ("D2S", "S2D", "D2P", "P2D", "P2S", "S2P", "T2D", "T2S", "T2P")
-DIRECTIONS = tuple(Direction.parse(word) for word in NINE)
 
 
 @dataclass
@@ -364,20 +363,16 @@ def spread_out(model: GeoBridge, batch: dict) -> None:
 def validate(model: GeoBridge, planet: Planet) -> dict[str, float]:
     """R@1 of the nine directions on places of towns that training never saw."""
     model.eval()
-    found = {
+    rows = {
         view: np.concatenate(
             [model.embed_prepared(view, part) for part in native(planet, view, model).split(64)]
         )
         for view in VIEWS
     }
-    found["text"] = model.embed("text", planet.texts)
+    rows["text"] = model.embed("text", planet.texts)
     model.train()
-    recall = {}
-    for direction in DIRECTIONS:
-        similarity = found[direction.query] @ found[direction.reference].T
-        better = (similarity >= np.diag(similarity)[:, None]).sum(axis=1)  # itself included
-        recall[direction.short] = float(np.mean(better == 1))
-    return recall
+    found = {name: Held(part, np.arange(len(part))) for name, part in rows.items()}
+    return {way.short: retrieve(found, way).recall(1) for way in NINE_DIRECTIONS}
 
 
 def native(planet: Planet, view: str, model: GeoBridge) -> Tensor:

@@ -1,0 +1,1 @@
+"""How good an embedding is: rankings and what is read from them."""
