@@ -19,7 +19,7 @@ from geobridge.localization.calibration import calibrate, query_kind
 from geobridge.localization.position import Hypotheses
 from geobridge.views import MODALITIES
 from geobridge.world import REGIONS, Town, WorldPlace
-from geobridge.world.build import write_map
+from geobridge.world.trips import write_map
 
 SEED = 7
 MAP_DATE = 0

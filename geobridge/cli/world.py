@@ -75,7 +75,7 @@ def draw_map(
     date: Date = 0,
 ) -> None:
     """Write an orthophoto of a town as a GeoTIFF in its UTM zone."""
-    from geobridge.world.build import open_town, write_map
+    from geobridge.world.trips import open_town, write_map
 
     place = open_town(town)
     with progress_bar("map") as progress:
@@ -99,7 +99,7 @@ def fly(
     seed: Annotated[int, typer.Option(help="Another track.")] = 0,
 ) -> None:
     """Write drone photos with EXIF and XMP position, height and heading."""
-    from geobridge.world.build import open_town, write_flight
+    from geobridge.world.trips import open_town, write_flight
 
     place = open_town(town)
     with progress_bar("photos") as progress:
@@ -120,7 +120,7 @@ def walk(
     seed: Annotated[int, typer.Option(help="Another walk.")] = 0,
 ) -> None:
     """Write street panoramas with EXIF position and their heading."""
-    from geobridge.world.build import open_town, write_walk
+    from geobridge.world.trips import open_town, write_walk
 
     place = open_town(town)
     with progress_bar("panoramas") as progress:

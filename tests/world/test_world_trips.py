@@ -1,0 +1,84 @@
+"""Maps and photos the planet writes, read by the readers that real files go through."""
+
+import numpy as np
+import pytest
+import rasterio
+from pyproj import Geod, Transformer
+
+from geobridge.errors import WorldError
+from geobridge.geo.photos import ground_width_m, read_photo_metadata
+from geobridge.world.trips import open_town, write_flight, write_map, write_walk
+
+
+def test_the_map_is_where_it_says(tmp_path):
+    town = open_town("albion/0")
+    write_map(town, tmp_path / "town.tif", gsd_m=1.5, date=2)
+    with rasterio.open(tmp_path / "town.tif") as raster:
+        assert (raster.width, raster.height, raster.count) == (600, 600, 3)
+        assert raster.crs.to_epsg() == town.crs.to_epsg()
+        assert raster.profile["tiled"]
+        to_map = Transformer.from_crs("EPSG:4326", raster.crs, always_xy=True)
+        place = town.place_at(90, -30)
+        col, row = ~raster.transform @ to_map.transform(place.lon, place.lat)
+        assert (col, row) == pytest.approx((300 + 60, 300 + 20), abs=0.01)
+        pixels = raster.read().transpose(1, 2, 0)
+    # What the map shows there is what a satellite picture of the place shows.
+    col, row = round(col), round(row)
+    around = pixels[row - 16 : row + 16, col - 16 : col + 16]
+    same = town.render("satellite", place, size=32, gsd_m=1.5, date=2)
+    assert np.abs(around.astype(int) - same).mean() < 1
+
+
+def test_nadir_drone_photos_tell_position_height_heading_and_width(tmp_path):
+    town = open_town("albion/0")
+    paths = write_flight(
+        town, tmp_path, count=2, altitude_m=90, yaw_deg=200, focal_35mm=30, width=64
+    )
+    for path, place in zip(paths, town.places(2), strict=True):
+        meta = read_photo_metadata(path)
+        assert (meta.lat, meta.lon) == pytest.approx((place.lat, place.lon), abs=1e-7)
+        assert meta.relative_altitude_m == pytest.approx(90)
+        assert meta.yaw_deg == pytest.approx(200, abs=0.01)
+        assert meta.pitch_deg == pytest.approx(-90)
+        assert (meta.width, meta.height) == (64, 48)
+        # 35-mm equivalence by diagonals: a 4:3 picture is 34.6 mm wide.
+        assert ground_width_m(meta) == pytest.approx(90 * 34.613 / 30, rel=1e-3)
+
+
+def test_oblique_drones_stand_back_from_what_they_look_at(tmp_path):
+    town = open_town("albion/0")
+    path = write_flight(
+        town, tmp_path, count=1, altitude_m=100, pitch_deg=-45, yaw_deg=70, width=32
+    )[0]
+    meta, place = read_photo_metadata(path), town.places(1)[0]
+    azimuth, _, distance = Geod(ellps="WGS84").inv(meta.lon, meta.lat, place.lon, place.lat)
+    assert distance == pytest.approx(100, rel=1e-3)
+    assert azimuth % 360 == pytest.approx(70, abs=0.05)
+    assert meta.pitch_deg == pytest.approx(-45)
+
+
+def test_walks_are_whole_panoramas_that_know_their_heading(tmp_path):
+    town = open_town("albion/0")
+    for path, place in zip(
+        write_walk(town, tmp_path, count=2, height=32), town.places(2), strict=True
+    ):
+        meta = read_photo_metadata(path)
+        assert meta.projection == "equirectangular"
+        assert (meta.panorama_width_deg, meta.panorama_height_deg) == (360, 180)
+        assert (meta.lat, meta.lon) == pytest.approx((place.lat, place.lon), abs=1e-7)
+        assert meta.yaw_deg == pytest.approx(
+            (place.heading_deg + town.convergence_deg) % 360, abs=0.01
+        )
+
+
+def test_files_that_cannot_be_are_refused(tmp_path):
+    town = open_town("albion/0")
+    with pytest.raises(WorldError, match=r"end in \.tif"):
+        write_map(town, tmp_path / "town.png")
+    with pytest.raises(WorldError, match="dates 0 to 7"):
+        write_map(town, tmp_path / "town.tif", date=9)
+    with pytest.raises(WorldError, match="No drone flies"):
+        write_flight(town, tmp_path, pitch_deg=20)
+    with pytest.raises(WorldError, match="at least one"):
+        write_walk(town, tmp_path, count=0)
+    assert not (tmp_path / "town.tif").exists()
