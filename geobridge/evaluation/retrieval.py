@@ -1,12 +1,14 @@
 """Where the right reference comes among all references, one right reference a query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
+from geobridge.model.geobridge import GeoBridge
+from geobridge.places.table import Place
 from geobridge.views import Direction, Modality
 
 # Products of equal rows differ in their last bits with the column they stand in (by up to 6e-7 in
@@ -54,6 +56,25 @@ class Retrieval:
     def median_rank(self) -> float:
         """Median of the ranks; (gallery + 1) / 2 where the order is drawn by lot."""
         return float(np.median(self.ranks))
+
+
+def embed_places(model: GeoBridge, places: Sequence[Place]) -> dict[Modality, Held]:
+    """Embed all that places hold of the modalities a model has.
+
+    Returns:
+        For each modality of the model, the embeddings of the places that have it; a place's
+        number is its index in `places`.
+
+    Raises:
+        ImageError: a picture cannot be decoded.
+        TextTooLongError: a text has more tokens than the model takes.
+    """
+    found = {}
+    for modality in model.modalities:
+        rows = [row for row, place in enumerate(places) if getattr(place, modality)]
+        items = [getattr(places[row], modality) for row in rows]
+        found[modality] = Held(model.embed(modality, items), np.array(rows, np.int64))
+    return found
 
 
 def ranks_of_positives(

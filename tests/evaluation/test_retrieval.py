@@ -1,8 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from shapely import box
 
 from geobridge.errors import EvaluationError
-from geobridge.evaluation.retrieval import Held, Retrieval, ranks_of_positives, retrieve
+from geobridge.evaluation.retrieval import (
+    Held,
+    Retrieval,
+    embed_places,
+    ranks_of_positives,
+    retrieve,
+)
+from geobridge.places.table import Place
 from geobridge.views import NINE_DIRECTIONS, Direction
 
 D2S = Direction("drone", "satellite")
@@ -104,3 +114,28 @@ def test_the_nine_directions():
     assert {d.reference for d in NINE_DIRECTIONS} == views
     assert all(d.query != d.reference for d in NINE_DIRECTIONS)
     assert sum(d.query == "text" for d in NINE_DIRECTIONS) == 3
+
+
+class ModelOfNames:
+    """Embeds a picture or a text as the number in it, so that rows show what they came from."""
+
+    modalities = ("satellite", "text")
+
+    def embed(self, modality, items):
+        return np.array([[len(modality), float(Path(item).stem)] for item in items])
+
+
+def test_places_are_embedded_as_far_as_they_and_the_model_have_a_modality():
+    places = [
+        Place("a", 1.0, 2.0, box(2, 1, 3, 2), satellite=Path("s/10.jpg"), text="20"),
+        Place("b", 1.0, 2.0, box(2, 1, 3, 2), drone=Path("d/30.jpg"), text="40"),
+        Place("c", 1.0, 2.0, box(2, 1, 3, 2), satellite=Path("s/50.jpg")),
+    ]
+
+    found = embed_places(ModelOfNames(), places)
+
+    assert set(found) == {"satellite", "text"}
+    assert found["satellite"].places.tolist() == [0, 2]
+    assert found["satellite"].embeddings.tolist() == [[9, 10], [9, 50]]
+    assert found["text"].places.tolist() == [0, 1]
+    assert found["text"].embeddings.tolist() == [[4, 20], [4, 40]]
