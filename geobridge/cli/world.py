@@ -1,7 +1,7 @@
 """`geobridge world`: data sets, maps and photos of the simulated planet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,13 @@ def build(
     size: Annotated[int, typer.Option(help="Height of the pictures, px.")] = 128,
     seed: Annotated[int, typer.Option(help="Which planet.")] = 0,
     satellite_gsd: Annotated[float, typer.Option(help="Metres a satellite pixel.")] = 0.8,
+    satellite_m: Annotated[
+        float | None, typer.Option(help="Ground side of a satellite picture, else size times gsd.")
+    ] = None,
+    drone: Annotated[
+        Literal["camera", "crop", "either"],
+        typer.Option(help="A drone's camera, or a crop of an orthomosaic, north up."),
+    ] = "camera",
     missing: Annotated[
         str, typer.Option(help="Share of places without a modality: drone=0.3,text=0.2")
     ] = "",
@@ -40,24 +47,20 @@ def build(
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Write a places data set: drone, street, satellite and text. Run again, it continues."""
-    from geobridge.errors import WorldError
     from geobridge.world.build import Recipe, build_places, parse_missing
     from geobridge.world.regions import REGIONS
 
-    if not (8 <= size <= 1024 and satellite_gsd > 0 and 0 <= anchor_noise <= 1):
-        raise WorldError(
-            "Pictures must be 8 to 1024 px, the ground sampling distance above 0 and the anchor "
-            "noise 0 to 1: correct the option."
-        )
     groups = {
         "all": list(REGIONS),
         "known": [name for name, region in REGIONS.items() if not region.unseen],
         "unseen": [name for name, region in REGIONS.items() if region.unseen],
     }
     names = groups.get(regions) or [name.strip() for name in regions.split(",") if name.strip()]
-    recipe = Recipe(places, size, seed, satellite_gsd, parse_missing(missing), anchor_noise)
+    recipe = Recipe(
+        size, seed, satellite_gsd, satellite_m, drone, parse_missing(missing), anchor_noise
+    )
     with progress_bar("places") as progress:
-        built = build_places(out, names, towns, recipe, workers=workers, progress=progress)
+        built = build_places(out, names, towns, places, recipe, workers=workers, progress=progress)
     output().print(f"{built.places} places of {len(names) * towns} towns in {built.table}")
     if built.short:
         held = ", ".join(f"{count} in {town}" for town, count in built.short.items())

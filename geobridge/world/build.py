@@ -1,12 +1,15 @@
 """Places data sets of the planet."""
 
 import json
+import os
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import simplejpeg
@@ -15,31 +18,87 @@ from shapely import Polygon
 from geobridge.errors import WorldError
 from geobridge.places.table import Place, write_places
 from geobridge.views import MODALITIES, VIEWS
-from geobridge.world.planet import World
+from geobridge.world.planet import DroneKind, Town, World, WorldPlace
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import region_named
-from geobridge.world.seeds import generator
+from geobridge.world.seeds import PLANET_VERSION, generator
+
+_SIDE_PX = (8, 1024)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the bytes of a places data set.
+    """What decides the bytes of a place, beside its town and its number.
 
     Attributes:
-        places: how many of each town, or as many as it has room for.
-        size: height of the pictures in pixels (a panorama is four times as wide).
+        size: height of the pictures in pixels, 8 to 1024 (a panorama is four times as wide).
         seed: of the planet.
         satellite_gsd_m: ground sampling distance of the satellite.
+        satellite_m: ground side of the satellite's picture, and so of the footprint; None is
+            `size * satellite_gsd_m`. The picture has `satellite_m / satellite_gsd_m` pixels a
+            side, rounded, 8 to 1024 as well.
+        drone: a perspective `camera`, the reverse `crop` of an orthomosaic, or `either` by chance.
         missing: share of places that lack each modality.
-        anchor_noise: share of facts in the texts that are spoilt.
+        anchor_noise: share of facts in the texts that are spoilt, 0 to 1.
+
+    Raises:
+        WorldError: a value is out of range.
     """
 
-    places: int = 50
     size: int = 128
     seed: int = 0
     satellite_gsd_m: float = 0.8
+    satellite_m: float | None = None
+    drone: DroneKind = "camera"
     missing: tuple[tuple[str, float], ...] = ()
     anchor_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (
+            _SIDE_PX[0] <= self.size <= _SIDE_PX[1]
+            and 0.05 <= self.satellite_gsd_m <= 50
+            and 0 <= self.anchor_noise <= 1
+        ):
+            raise WorldError(
+                "Pictures must be 8 to 1024 px, the satellite's ground sampling distance 0.05 to "
+                "50 m and the anchor noise 0 to 1: correct the option."
+            )
+        side_px = round(self.footprint_m / self.satellite_gsd_m)
+        if not _SIDE_PX[0] <= side_px <= _SIDE_PX[1]:
+            raise WorldError(
+                f"A satellite picture of {self.footprint_m:g} m at {self.satellite_gsd_m:g} m a "
+                f"pixel has {side_px} px a side: choose the two so that it has 8 to 1024."
+            )
+        if self.drone not in get_args(DroneKind):
+            raise WorldError(
+                f"{self.drone!r} is no kind of drone picture: choose one of "
+                f"{', '.join(get_args(DroneKind))}."
+            )
+
+    @property
+    def footprint_m(self) -> float:
+        """Ground side of the satellite's picture in metres."""
+        return self.size * self.satellite_gsd_m if self.satellite_m is None else self.satellite_m
+
+
+@dataclass(frozen=True)
+class TownJob:
+    """One town of a places data set.
+
+    Attributes:
+        region: name of its region.
+        index: number of the town, from 0.
+        places: how many of it, or as many as it has room for.
+    """
+
+    region: str
+    index: int
+    places: int
+
+    @property
+    def town(self) -> str:
+        """`region/index`, as towns are written."""
+        return f"{self.region}/{self.index}"
 
 
 @dataclass(frozen=True)
@@ -83,126 +142,210 @@ def build_places(
     out: str | Path,
     regions: Sequence[str],
     towns: int,
+    places: int,
     recipe: Recipe,
     *,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Built:
-    """Write a places data set: `towns` towns of every region, `recipe.places` places of each.
+    """Write a places data set: the first `towns` towns of every region, `places` of each.
 
-    A town with less room gives as many places as it has room for.
-
-    A town is finished as a whole and remembered, so an interrupted build continues where it
-    stopped, and a larger number of towns adds to what is there.
+    See `build_towns`. Places of regions that are held back get the split `test`, all others
+    `train`.
 
     Returns:
         The table, how many places it holds, and which towns have fewer than were asked for.
 
     Raises:
-        WorldError: a region or an option does not exist, or `out` was begun by another recipe.
+        WorldError: as `build_towns`.
+    """
+    jobs = [TownJob(r, i, places) for r in dict.fromkeys(regions) for i in range(towns)]
+    return build_towns(out, jobs, recipe, workers=workers, progress=progress)
+
+
+def build_towns(
+    out: str | Path,
+    jobs: Sequence[TownJob],
+    recipe: Recipe,
+    *,
+    split: str | None = None,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> Built:
+    """Write a places data set of the towns that are listed.
+
+    A town with less room gives as many places as it has room for.
+
+    A town is finished as a whole and remembered, so an interrupted build continues where it
+    stopped, and further towns add to what is there.
+
+    Args:
+        out: folder of the data set.
+        jobs: the towns, in the order of the table.
+        recipe: what their pictures and texts are like.
+        split: of all places; None is `test` for regions that are held back and else `train`.
+        workers: how many processes.
+        progress: is told how many places of how many are done.
+
+    Returns:
+        The table, how many places it holds, and which towns have fewer than were asked for.
+
+    Raises:
+        WorldError: a town or a count is out of range, or `out` was begun by another recipe or
+            another version of the planet.
     """
     out = Path(out)
-    for region in regions:
-        region_named(region)
-    if not regions or towns < 1 or recipe.places < 1 or workers < 1:
+    for job in jobs:
+        region_named(job.region)
+        if job.index < 0:
+            raise WorldError(f"Towns are numbered from 0, and {job.town} is below: correct it.")
+    if not jobs or workers < 1 or min(job.places for job in jobs) < 1:
         raise WorldError("Regions, towns, places and workers must be at least one each.")
-    _check_recipe(out, recipe)
-    jobs = [(region, index) for region in dict.fromkeys(regions) for index in range(towns)]
-    waiting = [job for job in jobs if not _part(out, *job).is_file()]
-    done = len(jobs) - len(waiting)
-    progress(done * recipe.places, len(jobs) * recipe.places)
-    for _ in _run_all(out, waiting, recipe, workers):
-        done += 1
-        progress(done * recipe.places, len(jobs) * recipe.places)
-    by_town = {f"{r}/{i}": json.loads(_part(out, r, i).read_text()) for r, i in jobs}
-    rows = [row for town_rows in by_town.values() for row in town_rows]
+    for town, times in Counter(job.town for job in jobs).items():
+        if times > 1:
+            raise WorldError(f"{town} is listed twice: list each town once, with all its places.")
+    _begin(out, jobs, recipe, split)
+    waiting = [job for job in jobs if not _part(out, job).is_file()]
+    total = sum(job.places for job in jobs)
+    done = total - sum(job.places for job in waiting)
+    progress(done, total)
+    for job in _run_all(out, waiting, recipe, split, workers):
+        done += job.places
+        progress(done, total)
+    by_job = {job: json.loads(_part(out, job).read_text()) for job in jobs}
+    rows = [row for town_rows in by_job.values() for row in town_rows]
     table = write_places(out, (_place(row) for row in rows))
-    short = {town: len(held) for town, held in by_town.items() if len(held) < recipe.places}
+    short = {job.town: len(held) for job, held in by_job.items() if len(held) < job.places}
     return Built(table, len(rows), short)
 
 
-def _check_recipe(out: Path, recipe: Recipe) -> None:
+def _begin(out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None) -> None:
+    """Note in the folder what is built there; refuse one that holds something else."""
     note = out / "world.json"
-    wanted = json.loads(json.dumps(asdict(recipe)))
+    unfinished = out / ".unfinished-world.json"
+    wanted = {"version": PLANET_VERSION, **json.loads(json.dumps(asdict(recipe))), "split": split}
+    towns = {job.town: job.places for job in jobs}
     if note.is_file():
         begun = json.loads(note.read_text())
-        if begun != wanted:
-            other = ", ".join(
-                f"{key} {begun.get(key)!r}" for key in wanted if begun.get(key) != wanted[key]
-            )
-            raise WorldError(
-                f"{out} was begun with another recipe ({other}): use that, or another folder."
-            )
-    elif out.is_dir() and any(out.iterdir()):
+        _check_begun(out, begun, wanted, towns)
+        towns = {**begun["towns"], **towns}
+    elif out.is_dir() and any(path != unfinished for path in out.iterdir()):
         raise WorldError(
             f"{out} is not empty and no data set of the planet: choose another folder."
         )
-    for view in VIEWS:
-        (out / view).mkdir(parents=True, exist_ok=True)
-    (out / ".towns").mkdir(exist_ok=True)
-    note.write_text(json.dumps(wanted, indent=1))
+    out.mkdir(parents=True, exist_ok=True)
+    # First of all and as a whole: a folder with anything else in it would be refused.
+    unfinished.write_text(json.dumps({**wanted, "towns": dict(sorted(towns.items()))}, indent=1))
+    unfinished.replace(note)
+    for folder in (*VIEWS, ".towns"):
+        (out / folder).mkdir(exist_ok=True)
 
 
-def _part(out: Path, region: str, index: int) -> Path:
-    return out / ".towns" / f"{region}-{index}.json"
+def _check_begun(
+    out: Path, begun: dict[str, Any], wanted: dict[str, Any], towns: dict[str, int]
+) -> None:
+    if begun.get("version", 1) != PLANET_VERSION:
+        raise WorldError(
+            f"{out} was begun by version {begun.get('version', 1)} of the planet, and this is "
+            f"version {PLANET_VERSION}, which draws other pictures: choose another folder."
+        )
+    other = [f"{key} {begun.get(key)!r}" for key in wanted if begun.get(key) != wanted[key]]
+    made: dict[str, int] = begun["towns"]
+    other += [f"{made[t]} places of {t}" for t in towns if made.get(t, towns[t]) != towns[t]]
+    if other:
+        raise WorldError(
+            f"{out} was begun with another recipe ({', '.join(other)}): use that, or another "
+            f"folder."
+        )
+
+
+def _part(out: Path, job: TownJob) -> Path:
+    return out / ".towns" / f"{job.region}-{job.index}.json"
 
 
 def _run_all(
-    out: Path, jobs: list[tuple[str, int]], recipe: Recipe, workers: int
-) -> Iterator[None]:
-    """Write towns, in this process or in several; yields after each."""
+    out: Path, jobs: list[TownJob], recipe: Recipe, split: str | None, workers: int
+) -> Iterator[TownJob]:
+    """Write towns, in this process or in several; yields each that is done."""
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
-            write_town(out, *job, recipe)
-            yield
+            write_town(out, job, recipe, split)
+            yield job
         return
     # Fresh processes, because forked ones inherit the threads of torch and numba half dead.
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
-        futures: list[Future[None]] = [pool.submit(write_town, out, *job, recipe) for job in jobs]
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), get_context("spawn"), initializer=_end_with_parent
+    ) as pool:
+        futures = {pool.submit(write_town, out, job, recipe, split): job for job in jobs}
         try:
             for future in as_completed(futures):
                 future.result()
-                yield
+                yield futures[future]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def write_town(out: Path, region: str, index: int, recipe: Recipe) -> None:
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed.
+
+    Workers of a pool do not notice, and would write beside those of the build that continues.
+    """
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None) -> None:
     """Write the pictures of one town's places, and last its rows."""
-    town = World(recipe.seed).town(region, index)
-    missing = dict(recipe.missing)
+    town = World(recipe.seed).town(job.region, job.index)
+    split = split or ("test" if town.region.unseen else "train")
     rows = []
-    for place in town.places(recipe.places, at_most=True):
-        rng = generator("views", town.name, place.index)
-        views = town.render_all(place, rng, size=recipe.size, gsd_m=recipe.satellite_gsd_m)
-        drawn = {name: rng.random() for name in MODALITIES}
-        held = {name for name in MODALITIES if drawn[name] >= missing.get(name, 0.0)}
-        # A place of which nothing is held would be none: the luckiest modality stays.
-        held |= {max(drawn, key=lambda name: drawn[name] - missing.get(name, 0.0))}
+    for place in town.places(job.places, at_most=True):
+        held = held_modalities(town, place, recipe)
+        views = town.render_all(
+            place,
+            generator("views", town.name, place.index),
+            size=recipe.size,
+            gsd_m=recipe.satellite_gsd_m,
+            satellite_m=recipe.satellite_m,
+            drone=recipe.drone,
+            views=[view for view in VIEWS if view in held],
+        )
         row: dict[str, Any] = {
             "place_id": place.place_id,
             "lat": place.lat,
             "lon": place.lon,
-            "footprint": town.footprint(place, recipe.size * recipe.satellite_gsd_m),
-            "country": region,
-            "split": "test" if town.region.unseen else "train",
+            "footprint": town.footprint(place, recipe.footprint_m),
+            "country": job.region,
+            "split": split,
             "source": f"simulated planet, {town.name}",
         }
-        for view in VIEWS:
-            if view in held:
-                name = f"{view}/{place.place_id}.jpg"
-                picture = np.ascontiguousarray(views[view])
-                (out / name).write_bytes(
-                    simplejpeg.encode_jpeg(picture, quality=90, colorspace="RGB")
-                )
-                row[view] = name
+        for view, picture in views.items():
+            row[view] = f"{view}/{place.place_id}.jpg"
+            (out / row[view]).write_bytes(
+                simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=90, colorspace="RGB")
+            )
         if "text" in held:
             row["text"] = town.describe(place, noise=recipe.anchor_noise)
         rows.append(row)
-    part = _part(out, region, index)
+    part = _part(out, job)
     unfinished = part.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(rows))
     unfinished.replace(part)
+
+
+def held_modalities(town: Town, place: WorldPlace, recipe: Recipe) -> set[str]:
+    """The modalities that a place does not lack, one at least."""
+    missing, rng = dict(recipe.missing), generator("missing", town.name, place.index)
+    drawn = {name: rng.random() for name in MODALITIES}
+    held = {name for name in MODALITIES if drawn[name] >= missing.get(name, 0.0)}
+    # A place of which nothing is held would be none: the luckiest modality stays.
+    return held | {max(drawn, key=lambda name: drawn[name] - missing.get(name, 0.0))}
 
 
 def _place(row: dict[str, Any]) -> Place:
