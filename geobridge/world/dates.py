@@ -31,6 +31,7 @@ class Day:
         autumn: 0 to 1, how far deciduous crowns have turned.
         bare: 0 to 1, how many leaves have fallen.
         warmth: -1 (bluish light) to 1 (yellowish light).
+        cloud_shadow: about which share of the ground lies in the shadow of clouds.
     """
 
     day_of_year: int
@@ -44,6 +45,7 @@ class Day:
     autumn: float
     bare: float
     warmth: float
+    cloud_shadow: float = 0.0
 
 
 def sun_position(lat: float, day_of_year: float, hour: float) -> tuple[float, float]:
@@ -80,7 +82,8 @@ def day(region: Region, lat: float, date: int, *keys: int | str) -> Day:
     northern_day = day_of_year if lat >= 0 else (day_of_year + 182) % 365
     winter = 0.5 + 0.5 * math.cos(2 * math.pi * (northern_day - 20) / 365)
     seasons = min(1.0, abs(lat) / 45.0)
-    overcast = float(rng.random() < region.overcast)
+    overcast = bool(rng.random() < region.overcast)
+    patchy = not overcast and bool(rng.random() < 0.35)
     summer_drought = region.dry_summer * (1 - winter)
     return Day(
         day_of_year=day_of_year,
@@ -94,4 +97,5 @@ def day(region: Region, lat: float, date: int, *keys: int | str) -> Day:
         autumn=seasons * max(0.0, 1 - abs(northern_day - 295) / 38),
         bare=seasons * (1.0 if northern_day > 325 or northern_day < 85 else 0.0),
         warmth=float(rng.uniform(-0.5, 0.8)),
+        cloud_shadow=float(rng.uniform(0.1, 0.4)) if patchy else 0.0,
     )

@@ -29,20 +29,32 @@ FREE, ROAD, BUILDING, WET, RESERVED, YARD = range(6)
 # Shapes of roofs.
 FLAT, GABLE, CROSS, HIP, MONO, DOME, SPIRE = range(7)
 
-# Kinds of crowns.
-BROADLEAF, CONIFER, PALM, CYPRESS, PINE, SHRUB, ORCHARD = range(7)
+# Kinds of crowns. A plate is no tree: a sign or the jib of a crane, solid and of one of the
+# colours below, but like a crown it floats above the ground.
+BROADLEAF, CONIFER, PALM, CYPRESS, PINE, SHRUB, ORCHARD, PLATE = range(8)
+PLATE_COLOURS = np.array(
+    [(176, 44, 40), (44, 84, 160), (226, 226, 222), (222, 178, 44), (60, 128, 76), (232, 120, 40)],
+    np.float64,
+)
+
+# Heights of shadows from here on are none: they tell how dark the shadow of a cloud is.
+CLOUD = 60000
 
 # Columns of the table of owners (one row a building or a lot).
 (O_X, O_Y, O_UX, O_UY, O_HW, O_HL, O_R, O_G, O_B, O_BAY, O_FLOOR, O_STYLE) = range(12)
 (O_EAVE, O_SEED, O_TR, O_TG, O_TB, O_SR, O_SG, O_SB, O_WINW, O_WINH, O_TOP) = range(12, 23)
-OWNER_COLUMNS = 23
+O_SHAPE = 23
+OWNER_COLUMNS = 24
 
 # Columns of the table of a day's light.
 (L_SX, L_SY, L_SZ, L_SUN, L_AMB, L_HAZE, L_GREEN, L_AUTUMN, L_BARE, L_WARM) = range(10)
 (L_SEED, L_HILLS, L_CLOUDS, L_RR, L_RG, L_RB) = range(10, 16)
 LIGHT_COLUMNS = 16
 
-_FACADE_WINDOWS, _FACADE_RIBBON, _FACADE_SHOP, _FACADE_BLANK = 0, 1, 2, 3
+_FACADE_WINDOWS, _FACADE_RIBBON, _FACADE_SHOP, _FACADE_BLANK, _FACADE_BANDED = range(5)
+
+# Half length and half width of a car, and how high its body and its cabin are.
+CAR_HL, CAR_HW, CAR_BODY_M, CAR_CABIN_M = 2.2, 0.9, 0.95, 1.5
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -101,6 +113,14 @@ def _roof_rise(shape, a, b, hw, hl):
     return 0.0
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _mix(colour, row, col, r, g, b, share):
+    """Mix a colour into a cell."""
+    colour[row, col, 0] = int(colour[row, col, 0] + (r - colour[row, col, 0]) * share)
+    colour[row, col, 1] = int(colour[row, col, 1] + (g - colour[row, col, 1]) * share)
+    colour[row, col, 2] = int(colour[row, col, 2] + (b - colour[row, col, 2]) * share)
+
+
 @njit(cache=True, error_model="numpy")
 def paint_rect(
     height, material, colour, owner, flags,
@@ -125,17 +145,22 @@ def paint_rect(
             dx = (col + 0.5) * CELL_M - half - x
             a = dx * ux + dy * uy
             c = -dx * uy + dy * ux
-            if abs(a) > hw or abs(c) > hl:
+            inside = min(hw - abs(a), hl - abs(c))
+            if inside <= -CELL_M / 2:
                 continue
             if only_free and flags[row, col] != FREE and flags[row, col] != YARD:
+                continue
+            if inside < 0:
+                # Half a cell beyond the rim only the colour bleeds, so that edges stay straight.
+                if mat >= 0 and top < 0:
+                    _mix(colour, row, col, r, g, b, 0.5 + inside / CELL_M)
                 continue
             if shape == DOME and (a / hw) ** 2 + (c / hl) ** 2 > 1:
                 continue
             if mat >= 0:
                 material[row, col] = mat
-                colour[row, col, 0] = r
-                colour[row, col, 1] = g
-                colour[row, col, 2] = b
+                cover = 1.0 if top >= 0 else min(1.0, 0.5 + inside / CELL_M)
+                _mix(colour, row, col, r, g, b, cover)
             if top >= 0:
                 z = top + rise * _roof_rise(shape, a, c, hw, hl)
                 if mat == ROOF_FLAT and (hw - abs(a) < 0.6 or hl - abs(c) < 0.6):
@@ -213,14 +238,15 @@ def paint_line(
                 dx = (col + 0.5) * CELL_M - half - x0
                 along = dx * vx + dy * vy
                 side = dx * vy - dy * vx - offset
+                away = abs(side)
                 if along < 0 or along > length:
                     # Round joints, but only for plain bands: dashes would smear there.
                     if dash_on > 0 or offset != 0:
                         continue
                     end = 0.0 if along < 0 else length
-                    if (along - end) ** 2 + side * side > half_width * half_width:
-                        continue
-                elif abs(side) > half_width:
+                    away = math.hypot(along - end, side)
+                cover = min(1.0, 0.5 + (half_width - away) / CELL_M)
+                if cover <= 0:
                     continue
                 s = station + along
                 if s < skip_start or s > total - skip_end:
@@ -229,12 +255,11 @@ def paint_line(
                     continue
                 if only_free and flags[row, col] != FREE and flags[row, col] != YARD:
                     continue
+                _mix(colour, row, col, r, g, b, strength * cover)
+                if cover < 0.5:
+                    continue
                 if mat >= 0:
                     material[row, col] = mat
-                for channel in range(3):
-                    value = r if channel == 0 else (g if channel == 1 else b)
-                    old = colour[row, col, channel]
-                    colour[row, col, channel] = int(old + (value - old) * strength)
                 if top >= 0:
                     height[row, col] = int(top * 100)
                 if flag >= 0:
@@ -344,7 +369,7 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
             col = along if by_column else cross
             running -= drop
             if running > 0:
-                shadow[row, col] = int(min(65535.0, running))
+                shadow[row, col] = int(min(CLOUD - 1.0, running))
             top = float(height[row, col])
             crown = crown_top[row, col] * 10.0
             if crown > 0:
@@ -355,6 +380,34 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
             if top > running:
                 running = top
     return shadow
+
+
+@njit(cache=True, error_model="numpy")
+def cast_clouds(shadow, table, cover, seed):
+    """Lay shadows of clouds that cover about the share `cover` of the ground, in place.
+
+    Where a cloud stands before the sun nothing is lit, however high; as the sun is no point, the
+    rim is some metres wide.
+    """
+    n = shadow.shape[0]
+    threshold = 1 - 2 * cover
+    block = 4
+    for top in range(0, n, block):
+        for left in range(0, n, block):
+            # One cell of the table is 80 m wide; between cells the value runs evenly.
+            x, y = left * CELL_M / 80 + seed % 97, top * CELL_M / 80 + seed % 89
+            i, j = int(y), int(x)
+            v, u = y - i, x - j
+            a, b = table[i & 511, j & 511], table[i & 511, (j + 1) & 511]
+            c, d = table[(i + 1) & 511, j & 511], table[(i + 1) & 511, (j + 1) & 511]
+            value = 1.6 * ((a * (1 - u) + b * u) * (1 - v) + (c * (1 - u) + d * u) * v)
+            shade = min(1.0, (value - threshold) / 0.12)
+            if shade <= 0:
+                continue
+            for row in range(top, min(n, top + block)):
+                for col in range(left, min(n, left + block)):
+                    darkest = shade if shadow[row, col] == 0 else 1.0
+                    shadow[row, col] = CLOUD + int((65535 - CLOUD) * darkest)
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -373,6 +426,8 @@ def _lit(r, g, b, nx, ny, nz, shade, light):
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def _shade_at(shadow, row, col, z):
+    if shadow[row, col] >= CLOUD:
+        return (shadow[row, col] - CLOUD) / (65535.0 - CLOUD)
     depth = (shadow[row, col] * 0.01 - z - 0.15) / 0.7
     return min(1.0, max(0.0, depth))
 
@@ -411,6 +466,9 @@ def _sky(dx, dy, dz, light, table):
 def _leaf(kind_tint, x, y, z, top, base, light, table):
     """Colour of a crown at a point, before light; darker inside and below."""
     kind = kind_tint // 32
+    if kind == PLATE:
+        plate = PLATE_COLOURS[kind_tint % 32]
+        return plate[0], plate[1], plate[2]
     tint = (kind_tint % 32) / 31.0
     if kind == CONIFER:
         r, g, b = 50.0 + 14 * tint, 71.0 + 12 * tint, 48.0 + 8 * tint
@@ -489,13 +547,126 @@ def _ground_colour(mat, r, g, b, x, y, own, owners, light, fine, coarse):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
+def _car_colour(r, g, b, x, y, z, o):
+    """Colour of a car's side before light: wheels, lights, glass, paint."""
+    dx, dy = x - o[O_X], y - o[O_Y]
+    a = dx * o[O_UX] + dy * o[O_UY]
+    end = CAR_HL - abs(a) < 0.12
+    if z > CAR_BODY_M:
+        return 58.0, 66.0, 74.0
+    if not end and z < 0.62 and abs(abs(a) - 1.35) < 0.34:
+        return 34.0, 34.0, 36.0
+    if z < 0.25:
+        return 40.0, 40.0, 42.0
+    if end and 0.55 < z < 0.78:
+        if a > 0:
+            return 226.0, 226.0, 214.0
+        return 160.0, 40.0, 34.0
+    return r, g, b
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _facade(along, z, face, o):
+    """Colour (r, g, b) of a building's wall before light, its tone, and 1 where it is glass.
+
+    `along` is the position on the wall from its middle, `face` 1 and 2 the sides, 3 the back,
+    4 the front. Everything follows from the owner's seed, so each building has its own look.
+    """
+    r, g, b = o[O_R], o[O_G], o[O_B]
+    length = o[O_HL] if face <= 2 else o[O_HW]
+    style, seed, floor = int(o[O_STYLE]), int(o[O_SEED]), o[O_FLOOR]
+    front = face == 4
+    storey = int(z / floor)
+    up = z - storey * floor
+    if style == _FACADE_BANDED:
+        if int(z / 4.0) % 2 == 0:
+            return 186.0, 60.0, 50.0, 1.0, 0.0
+        return 222.0, 222.0, 218.0, 1.0, 0.0
+    if z < 0.45 + 0.5 * _hash01(seed, 11, 0):
+        return r, g, b, 0.72 + 0.12 * _hash01(seed, 12, 0), 0.0
+    if z > o[O_EAVE] + 0.1:
+        return r, g, b, 0.95, 0.0  # the gable's triangle has no windows
+    if style == _FACADE_BLANK:
+        if front and abs(along) < 2.2 and z < 3.6:
+            return o[O_SR], o[O_SG], o[O_SB], 1.0 + 0.05 * math.sin(z * 12), 0.0
+        return r, g, b, 1 + 0.06 * math.sin(along * 6.0), 0.0
+    # Upper floors of some are rendered lighter, and some have corners or bands of the trim.
+    look = _hash01(seed, 13, 0)
+    if look < 0.22 and storey >= 1:
+        r, g, b = r + (226 - r) * 0.55, g + (222 - g) * 0.55, b + (212 - b) * 0.55
+    band = 0.22 < look < 0.42 and up < 0.28 and storey >= 1
+    if band or (0.42 < look < 0.6 and length - abs(along) < 0.55):
+        return o[O_TR], o[O_TG], o[O_TB], 1.0, 0.0
+    count = max(1, int(2 * length / o[O_BAY]))
+    width = 2 * length / count
+    position = along + length
+    bay = min(count - 1, int(position / width))
+    centred = position - bay * width - width / 2
+    across = abs(centred)
+    sill = floor * 0.32
+    head = sill + floor * o[O_WINH]
+    if style == _FACADE_SHOP and storey == 0 and front:
+        if up > floor * 0.74:
+            # A sign with something written on it.
+            inked = 0.25 < (up / floor - 0.74) / 0.26 < 0.75 and across < width * 0.4
+            if inked and _hash01(seed + int(position / 0.35), 21, 0) < 0.55:
+                return 236.0, 232.0, 220.0, 1.0, 0.0
+            return o[O_SR], o[O_SG], o[O_SB], 1.0, 0.0
+        if across < width * 0.44:
+            return 74.0, 80.0, 86.0, 1.0, 1.0
+        return r, g, b, 1.0, 0.0
+    # Boards that hang between the windows, one above the other.
+    boards = style == _FACADE_SHOP and front and across > width / 2 - 0.35 and storey <= 2
+    if boards and _hash01(seed, 31 + bay, 0) < 0.4 and 0.2 < up / floor < 0.9:
+        hue = PLATE_COLOURS[int(_hash01(seed, 32 + bay, storey) * 6)]
+        return hue[0], hue[1], hue[2], 1.0, 0.0
+    if style == _FACADE_RIBBON:
+        if sill < up < head:
+            if across > width * 0.46:
+                return o[O_TR], o[O_TG], o[O_TB], 1.0, 1.0
+            return 82.0, 96.0, 108.0, 1.0, 1.0
+        return r, g, b, 1.0, 0.0
+    if front and storey == 0 and bay == seed % count:
+        if across < 0.55 and up < 2.15:
+            return o[O_SR], o[O_SG], o[O_SB], 1.0, 0.0
+        if across < 0.75 and up < 2.35:
+            return o[O_TR], o[O_TG], o[O_TB], 1.0, 0.0
+        return r, g, b, 1.0, 0.0
+    garage = front and storey == 0 and count >= 3 and bay == (seed // 7 + 1) % count
+    if garage and _hash01(seed, 14, 0) < 0.45 and across < min(1.4, width * 0.45):
+        if up < 2.2:
+            return 188.0, 186.0, 180.0, 1 + 0.06 * math.sin(up * 14), 0.0
+        return r, g, b, 1.0, 0.0
+    blind = 0.92 if front or face == 3 else 0.5
+    if _hash01(seed, face * 64 + bay, 3) >= blind:
+        return r, g, b, 1.0, 0.0
+    balconies = _hash01(seed, 15, 0) < 0.5 and o[O_EAVE] > 8 and (front or face == 3)
+    if balconies and storey >= 1 and bay % 2 == seed % 2 and across < width * 0.46 and up < 1.05:
+        if up < 0.2:
+            return 178.0, 176.0, 172.0, 1.0, 0.0
+        return o[O_SR], o[O_SG], o[O_SB], 0.8 + 0.25 * math.sin(along * 22), 0.0
+    if sill < up < head:
+        half = o[O_WINW] * width / 2
+        if across < half:
+            curtain = _hash01(seed + bay, face, storey)
+            if curtain > 0.75 and up > sill + (head - sill) * (curtain - 0.75) * 3:
+                return 168.0, 162.0, 150.0, 1.0, 0.0
+            return 66.0, 74.0, 82.0, 1.0, 1.0
+        if across < half + 0.16:
+            return o[O_TR], o[O_TG], o[O_TB], 1.0, 0.0
+        if _hash01(seed, 16, 0) < 0.35 and across < half + 0.16 + 0.5 * half:
+            return o[O_SR], o[O_SG], o[O_SB], 0.95 + 0.05 * math.sin(up * 30), 0.0
+    return r, g, b, 1.0, 0.0
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _wall_colour(mat, r, g, b, x, y, z, own, owners, light, shade, fine, coarse):
     """Lit colour of an upright side: a facade where a building owns the cell."""
     f = _noise(fine, x + y, z, 4.0)
     if own <= 0 or mat == CAR or mat == HEDGE or mat == POST or mat == WALL:
         tone = 0.95 + 0.1 * f
-        if mat == CAR and z < 0.3:
-            tone *= 0.4
+        if mat == CAR and own > 0:
+            r, g, b = _car_colour(r, g, b, x, y, z, owners[own])
         return _lit(r * tone, g * tone, b * tone, 0.0, 0.0, 0.6, min(1.0, shade + 0.4), light)
     o = owners[own]
     dx, dy = x - o[O_X], y - o[O_Y]
@@ -504,79 +675,98 @@ def _wall_colour(mat, r, g, b, x, y, z, own, owners, light, shade, fine, coarse)
     if o[O_HW] - abs(a) < o[O_HL] - abs(c):
         sign = 1.0 if a > 0 else -1.0
         nx, ny, along, face = sign * o[O_UX], sign * o[O_UY], c, 1 if a > 0 else 2
-        length = o[O_HL]
     else:
         sign = 1.0 if c > 0 else -1.0
         nx, ny, along, face = -sign * o[O_UY], sign * o[O_UX], a, 3 if c > 0 else 4
-        length = o[O_HW]
-    r, g, b = o[O_R], o[O_G], o[O_B]
-    tone = 1 + 0.05 * f + 0.06 * _noise(coarse, along, z, 2.0)
-    gloss = 0.0
-    style = int(o[O_STYLE])
-    seed = int(o[O_SEED])
-    front = face == 4
-    storey = int(z / o[O_FLOOR])
-    up = z - storey * o[O_FLOOR]
-    if z < 0.45:
-        tone *= 0.78
-    elif z > o[O_EAVE] + 0.1:
-        tone *= 0.95  # the gable's triangle has no windows
-    elif style != _FACADE_BLANK:
-        count = max(1, int(2 * length / o[O_BAY]))
-        width = 2 * length / count
-        position = along + length
-        bay = int(position / width)
-        across = abs(position - bay * width - width / 2)
-        sill = o[O_FLOOR] * 0.32
-        head = sill + o[O_FLOOR] * o[O_WINH]
-        open_wall = _hash01(seed, face * 64 + bay, 3) < (0.92 if front or face == 3 else 0.5)
-        if style == _FACADE_SHOP and storey == 0 and front:
-            if up > o[O_FLOOR] * 0.74:
-                r, g, b = o[O_SR], o[O_SG], o[O_SB]
-            elif across < width * 0.44:
-                r, g, b = 74.0, 80.0, 86.0
-                gloss = 1.0
-        elif style == _FACADE_RIBBON:
-            if sill < up < head:
-                r, g, b = 82.0, 96.0, 108.0
-                gloss = 1.0
-                if across > width * 0.46:
-                    r, g, b = o[O_TR], o[O_TG], o[O_TB]
-        elif front and storey == 0 and bay == seed % count:
-            if across < 0.55 and up < 2.15:
-                r, g, b = o[O_SR], o[O_SG], o[O_SB]
-        elif open_wall and sill < up < head:
-            half = o[O_WINW] * width / 2
-            if across < half:
-                r, g, b = 66.0, 74.0, 82.0
-                gloss = 1.0
-                lamp = _hash01(seed + bay, face, storey)
-                if lamp > 0.75:
-                    r, g, b = 128.0, 124.0, 116.0
-            elif across < half + 0.18:
-                r, g, b = o[O_TR], o[O_TG], o[O_TB]
-    elif front and abs(along) < 2.2 and z < 3.6:
-        r, g, b = o[O_SR], o[O_SG], o[O_SB]
-    else:
-        tone *= 1 + 0.06 * math.sin(along * 6.0)
+    r, g, b, tone, glass = _facade(along, z, face, o)
+    tone *= 1 + 0.05 * f + 0.06 * _noise(coarse, along, z, 2.0)
     r, g, b = _lit(r * tone, g * tone, b * tone, nx, ny, 0.0, shade, light)
-    if gloss > 0:
+    if glass > 0:
         r, g, b = r * 0.8 + 28, g * 0.8 + 31, b * 0.8 + 35
     return r, g, b
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
+def _box_entry(x0, y0, dx, dy, o):
+    """How far a level ray goes before it enters an owner's rectangle; -1 if it passes by."""
+    px, py = x0 - o[O_X], y0 - o[O_Y]
+    a, c = px * o[O_UX] + py * o[O_UY], -px * o[O_UY] + py * o[O_UX]
+    da, dc = dx * o[O_UX] + dy * o[O_UY], -dx * o[O_UY] + dy * o[O_UX]
+    near, far = -1e9, 1e9
+    if abs(da) < 1e-9:
+        if abs(a) > o[O_HW]:
+            return -1.0
+    else:
+        reach = o[O_HW] / abs(da)
+        near, far = -a / da - reach, -a / da + reach
+    if abs(dc) < 1e-9:
+        if abs(c) > o[O_HL]:
+            return -1.0
+    else:
+        reach = o[O_HL] / abs(dc)
+        near, far = max(near, -c / dc - reach), min(far, -c / dc + reach)
+    if near > far or far < 0:
+        return -1.0
+    return max(0.0, near)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _exact_top(mat, top, x, y, o):
+    """Height of a roof or a car at an exact point, where the raster knows one value a cell."""
+    a = (x - o[O_X]) * o[O_UX] + (y - o[O_Y]) * o[O_UY]
+    c = -(x - o[O_X]) * o[O_UY] + (y - o[O_Y]) * o[O_UX]
+    if mat == CAR:
+        if -1.5 < a < 0.95 and abs(c) < CAR_HW - 0.1:
+            return CAR_CABIN_M
+        return CAR_BODY_M
+    shape = int(o[O_SHAPE])
+    if shape == FLAT or not ROOF_TILE <= mat <= SOLAR:
+        return top
+    rise = o[O_TOP] - o[O_EAVE]
+    return o[O_EAVE] + rise * max(0.0, _roof_rise(shape, a, c, o[O_HW], o[O_HL]))
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _smooth_colour(colour, height, x, y):
+    """Colour of the ground between the centres of cells, with edges kept rather sharp."""
+    n = height.shape[0]
+    half = n * CELL_M / 2
+    u, v = (x + half) / CELL_M - 0.5, (half - y) / CELL_M - 0.5
+    col, row = int(math.floor(u)), int(math.floor(v))
+    if row < 0 or col < 0 or row >= n - 1 or col >= n - 1:
+        row, col = min(n - 1, max(0, row)), min(n - 1, max(0, col))
+        return float(colour[row, col, 0]), float(colour[row, col, 1]), float(colour[row, col, 2])
+    u, v = u - col, v - row
+    u, v = min(1.0, max(0.0, 1.6 * u - 0.3)), min(1.0, max(0.0, 1.6 * v - 0.3))
+    r, g, b, total = 0.0, 0.0, 0.0, 0.0
+    for i in range(2):
+        for j in range(2):
+            if height[row + i, col + j] > 30:
+                continue
+            w = (v if i else 1 - v) * (u if j else 1 - u) + 1e-6
+            total += w
+            r += w * colour[row + i, col + j, 0]
+            g += w * colour[row + i, col + j, 1]
+            b += w * colour[row + i, col + j, 2]
+    if total == 0:
+        return float(colour[row, col, 0]), float(colour[row, col, 1]), float(colour[row, col, 2])
+    return r / total, g / total, b / total
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _top_colour(
-    row, col, x, y, z, height, material, colour, owner, shadow, owners, light, fine, coarse
+    row, col, x, y, z, height, material, colour, owner, shadow, owners, light, fine, coarse, smooth
 ):  # fmt: skip
     """Lit colour of the top of the cell (row, col) at the exact point (x, y, z)."""
     n = height.shape[0]
     mat = material[row, col]
     own = owner[row, col]
-    r, g, b = _ground_colour(
-        mat, float(colour[row, col, 0]), float(colour[row, col, 1]), float(colour[row, col, 2]),
-        x, y, own, owners, light, fine, coarse,
-    )  # fmt: skip
+    r, g, b = float(colour[row, col, 0]), float(colour[row, col, 1]), float(colour[row, col, 2])
+    if smooth and height[row, col] <= 30:
+        r, g, b = _smooth_colour(colour, height, x, y)
+    elif mat == CAR and own > 0 and z > CAR_BODY_M + 0.1:
+        r, g, b = r * 0.9, g * 0.9, b * 0.9
+    r, g, b = _ground_colour(mat, r, g, b, x, y, own, owners, light, fine, coarse)
     nx, ny, nz = 0.0, 0.0, 1.0
     if (
         (mat == ROOF_TILE or mat == ROOF_METAL or mat == SOLAR)
@@ -628,15 +818,18 @@ def _ground_colour_outside(light, patch):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _leafy(kind_tint, x, y, z, light, fine):
+def _leafy(kind_tint, x, y, z, light):
     """Whether a line of sight is stopped by leaves here."""
     kind = kind_tint // 32
     density = 0.72
+    if kind == PLATE:
+        return True
     if kind == BROADLEAF or kind == ORCHARD:
         density -= 0.5 * light[L_BARE]
     elif kind == PALM:
         density = 0.55
-    return 0.5 + 0.5 * _noise(fine, x * 1.1 + 3 * z, y * 1.1 + 2 * z, 4.0) < density
+    bunch = _hash01(int(x * 2.4 + 4096), int(y * 2.4 + 4096), int(z * 2.4))
+    return bunch < density
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -762,7 +955,6 @@ def render_rays(
                             y + ahead * dy,
                             inside,
                             light,
-                            fine,
                         ):
                             leaves = True
                             break
@@ -782,7 +974,7 @@ def render_rays(
                 if z <= top + 1e-6:
                     r, g, b = _top_colour(
                         row, col, x, y, max(z, top), height, material, colour, owner, shadow,
-                        owners, light, fine, coarse,
+                        owners, light, fine, coarse, False,
                     )  # fmt: skip
                     break
             if not parallel:
@@ -837,6 +1029,7 @@ def render_panorama(
         t = 0.3
         before = 0.0
         step = 0.25
+        entered, entry = 0, 0.0
         while t < reach and lowest >= 0:
             x, y = x0 + t * dx, y0 + t * dy
             col = int(math.floor((x + half) / CELL_M))
@@ -850,10 +1043,26 @@ def render_panorama(
                 off_y = half - (row + 0.5) * CELL_M - y
                 if abs(off_x * dy - off_y * dx) > (0.1 if colour[row, col, 0] > 100 else 0.2):
                     top = 0.0
-            slope = (top - eye) / t
+            # What has an owner has straight sides and a smooth roof, whatever its cells say.
+            hit = t
+            own = owner[row, col]
+            mat = material[row, col]
+            owned = ROOF_FLAT <= mat <= HEDGE or mat == PARAPET or mat == WALL
+            if own > 0 and top > 0.25 and owned:
+                if own != entered:
+                    entered, entry = own, _box_entry(x0, y0, dx, dy, owners[own])
+                # The camera stands in a lane; a car that it would stand in is its own.
+                if entry < 0 or entry > t or (mat == CAR and entry < 1.2):
+                    t += step
+                    continue
+                if before < 0.5 and t - entry < 1.0 + step:
+                    hit = max(0.3, entry)
+                top = _exact_top(material[row, col], top, x0 + hit * dx, y0 + hit * dy, owners[own])
+            slope = (top - eye) / hit
             if slopes[lowest] < slope:
                 jump = top - before > max(0.7, 1.3 * step)
                 haze = 1 - math.exp(-light[L_HAZE] * t)
+                wall_x, wall_y = x0 + hit * dx, y0 + hit * dy
                 while lowest >= 0 and slopes[lowest] < slope:
                     if (
                         slopes[lowest] < -0.35
@@ -867,28 +1076,28 @@ def render_panorama(
                             out[lowest, j, c] = out[lowest + 1, j, c]
                         filled[lowest] = True
                     if not filled[lowest]:
-                        z = eye + t * slopes[lowest]
+                        z = eye + hit * slopes[lowest]
                         if jump and z < top - 0.01:
                             r, g, b = _wall_colour(
                                 material[row, col], float(colour[row, col, 0]),
                                 float(colour[row, col, 1]), float(colour[row, col, 2]),
-                                x, y, z, owner[row, col], owners, light,
-                                _wall_shade(shadow, x, y, z, dx, dy), fine, coarse,
+                                wall_x, wall_y, z, own, owners, light,
+                                _wall_shade(shadow, wall_x, wall_y, z, dx, dy), fine, coarse,
                             )  # fmt: skip
                         else:
                             px, py, prow, pcol = x, y, row, col
+                            # Farther off a pixel is larger than a cell, and needs no smoothing.
+                            near = t < 25
                             if slopes[lowest] < 0 and top < eye:
-                                hit = min(t, (top - eye) / slopes[lowest])
-                                # A little dither hides that the ground is made of cells.
-                                wobble = 0.12 * _noise(fine, x0 + hit * dx, y0 + hit * dy, 9.0)
-                                px, py = x0 + hit * dx + wobble, y0 + hit * dy - wobble
+                                ground = min(t, (top - eye) / slopes[lowest])
+                                px, py = x0 + ground * dx, y0 + ground * dy
                                 pcol = min(n - 1, max(0, int((px + half) / CELL_M)))
                                 prow = min(n - 1, max(0, int((half - py) / CELL_M)))
                                 if height[prow, pcol] > height[row, col] + 20:
-                                    prow, pcol = row, col
+                                    prow, pcol, near = row, col, False
                             r, g, b = _top_colour(
                                 prow, pcol, px, py, top, height, material, colour, owner, shadow,
-                                owners, light, fine, coarse,
+                                owners, light, fine, coarse, near,
                             )  # fmt: skip
                             if material[prow, pcol] == WATER:
                                 facing = 1 / math.sqrt(1 + slopes[lowest] * slopes[lowest])
@@ -914,7 +1123,7 @@ def render_panorama(
                         if filled[i]:
                             continue
                         z = eye + t * slopes[i]
-                        if not _leafy(crown_kind[row, col], x, y, z, light, fine):
+                        if not _leafy(crown_kind[row, col], x, y, z, light):
                             continue
                         r, g, b = _crown_colour(
                             row, col, x, y, z, crown_top, crown_base, crown_kind, shadow, light,
@@ -953,6 +1162,7 @@ def render_panorama(
                         light,
                         fine,
                         coarse,
+                        False,
                     )
                 else:
                     r, g, b = _outside_colour(x, y, light, coarse)

@@ -4,7 +4,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ import simplejpeg
 from pyproj import CRS, Proj, Transformer
 
 from geobridge.errors import MissingExtraError, WorldError
-from geobridge.imagery.street import equirectangular_view
 from geobridge.views import VIEWS, View
 from geobridge.world.camera import Camera, Sensor, looking_at, sensor_for
 from geobridge.world.dates import DATES, Day, day
@@ -43,13 +41,6 @@ def _need_numba() -> None:
         import numba  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("The simulated planet", "numba", "world") from error
-
-
-@cache
-def _noise() -> tuple[np.ndarray, np.ndarray]:
-    from geobridge.world.rasters import noise_tables
-
-    return noise_tables()
 
 
 @dataclass(frozen=True)
@@ -458,18 +449,18 @@ class Town:
     def _rays(self, camera: np.ndarray, rows: int, cols: int, factor: int, date: int) -> np.ndarray:
         """`factor` x `factor` samples of each of `rows` x `cols` pixels."""
         from geobridge.world.kernels import render_rays
-        from geobridge.world.rasters import BLOCK
+        from geobridge.world.rasters import BLOCK, noise_tables
 
         ground, dated = self._ground, self._at(date)
-        fine, coarse = _noise()
+        fine, coarse = noise_tables()
         samples: np.ndarray = render_rays(
             dated.height,
             dated.material,
             dated.colour,
             ground.owner,
-            ground.crown_top,
-            ground.crown_base,
-            ground.crown_kind,
+            dated.crown_top,
+            dated.crown_base,
+            dated.crown_kind,
             dated.shadow,
             dated.tops,
             BLOCK,
@@ -494,6 +485,9 @@ class Town:
         sensor: Sensor,
     ) -> np.ndarray:
         """A level camera's picture, cut out of a panorama that is as fine as it."""
+        # Brings torch, which whoever builds data sets in many processes can do without.
+        from geobridge.imagery.street import equirectangular_view
+
         width = size * 4 // 3
         focal_px = width / 2 / math.tan(math.radians(fov_deg) / 2)
         # Beyond 45 degrees up and down only the whole sphere reaches.
@@ -508,9 +502,10 @@ class Town:
         self, place: WorldPlace, size: int, date: int, yaw_deg: float, full: bool
     ) -> tuple[np.ndarray, int]:
         from geobridge.world.kernels import render_panorama
+        from geobridge.world.rasters import noise_tables
 
         ground, dated = self._ground, self._at(date)
-        fine, coarse = _noise()
+        fine, coarse = noise_tables()
         tilt = math.pi / 2 if full else math.pi / 4
         factor = 2 if size <= 1024 else 1
         picture = render_panorama(
@@ -518,9 +513,9 @@ class Town:
             dated.material,
             dated.colour,
             ground.owner,
-            ground.crown_top,
-            ground.crown_base,
-            ground.crown_kind,
+            dated.crown_top,
+            dated.crown_base,
+            dated.crown_kind,
             dated.shadow,
             ground.owners,
             dated.light,

@@ -1,6 +1,7 @@
 """From things to rasters: what is common to all dates, and what one date changes."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -8,13 +9,13 @@ from geobridge.world import kernels as k
 from geobridge.world.dates import Day
 from geobridge.world.regions import SIZE_M, Region
 from geobridge.world.roads import Road
-from geobridge.world.scene import CAR_COLOURS, Area, Box, Building, Scene
+from geobridge.world.scene import CAR_COLOURS, Area, Box, Building, Plate, Scene
 from geobridge.world.seeds import generator
 
 BLOCK = 16
 """Cells along the side of a block of the coarse raster that lets rays skip empty air."""
 
-_STYLES = {"windows": 0, "ribbon": 1, "shop": 2, "blank": 3}
+_STYLES = {"windows": 0, "ribbon": 1, "shop": 2, "blank": 3, "banded": 4}
 
 
 @dataclass
@@ -43,16 +44,23 @@ class Ground:
 
 @dataclass
 class Dated:
-    """Rasters of one date: the ground with its cars and sites, its shadows and its light."""
+    """Rasters of one date: the ground with its cars and sites, its shadows and its light.
+
+    `crown_top`, `crown_base` and `crown_kind` are the ground's own unless a crane stands there.
+    """
 
     height: np.ndarray
     material: np.ndarray
     colour: np.ndarray
+    crown_top: np.ndarray
+    crown_base: np.ndarray
+    crown_kind: np.ndarray
     shadow: np.ndarray
     tops: np.ndarray
     light: np.ndarray
 
 
+@cache
 def noise_tables() -> tuple[np.ndarray, np.ndarray]:
     """Two tileable float32 tables of 512 x 512 in about [-1, 1]: grain, and patches."""
     rng = generator("noise")
@@ -220,18 +228,27 @@ def draw_ground(scene: Scene, seed: int, index: int) -> Ground:
         _draw_area(paint, area, field_rows.get(id(area), -1))
     _draw_rails(paint, scene)
     _draw_roads(paint, scene, rng)
-    for strip in scene.strips:
+    first_car = first_field + len(fields)
+    cars = (*scene.parking, *scene.driving)
+    for i, box in enumerate(cars):
+        paint.rect(box, -1, (0, 0, 0), owner=first_car + i)
+    first_strip = first_car + len(cars)
+    for i, strip in enumerate(scene.strips):
         kinds = {
             "hedge": k.HEDGE,
             "wall": k.WALL,
+            "parapet": k.WALL,
             "post": k.POST,
             "path": k.GRAVEL,
             "drive": k.CONCRETE,
         }
         # Rims of lots must not run across streets or into other houses.
-        on_road = strip.kind != "post"
+        on_road = strip.kind not in ("post", "parapet")
         top = strip.top_m if strip.top_m > 0 else -1.0
-        paint.rect(strip.box, kinds[strip.kind], strip.colour, top, only_free=on_road)
+        owner_row = first_strip + i if top > 0 and strip.kind != "post" else -1
+        paint.rect(
+            strip.box, kinds[strip.kind], strip.colour, top, owner=owner_row, only_free=on_road
+        )
     for building in scene.buildings:
         if building.dates is None:
             draw_building(paint, building)
@@ -247,11 +264,15 @@ def draw_ground(scene: Scene, seed: int, index: int) -> Ground:
     crown_kind = np.zeros((n, n), np.uint8)
     fine, _ = noise_tables()
     k.paint_trees(crown_top, crown_base, crown_kind, height, material, colour, scene.trees, fine)
+    for plate in scene.signs:
+        _hang(crown_top, crown_base, crown_kind, plate)
     return Ground(height, material, colour, owner, crown_top, crown_base, crown_kind, owners)
 
 
 def _owners(scene: Scene, fields: list[Area], rng: np.random.Generator) -> np.ndarray:
-    owners = np.zeros((1 + len(scene.buildings) + len(fields), k.OWNER_COLUMNS))
+    boxes = [area.box for area in fields]
+    boxes += [*scene.parking, *scene.driving, *(strip.box for strip in scene.strips)]
+    owners = np.zeros((1 + len(scene.buildings) + len(boxes), k.OWNER_COLUMNS))
     owners[:, k.O_HW] = owners[:, k.O_HL] = owners[:, k.O_FLOOR] = owners[:, k.O_BAY] = 1.0
     trims = ((214, 212, 206), (232, 230, 226), (96, 92, 88), (150, 120, 92))
     doors = (
@@ -285,10 +306,24 @@ def _owners(scene: Scene, fields: list[Area], rng: np.random.Generator) -> np.nd
         row[[k.O_SR, k.O_SG, k.O_SB]] = doors[int(rng.integers(len(doors)))]
         row[k.O_WINW], row[k.O_WINH] = rng.uniform(0.28, 0.62), rng.uniform(0.38, 0.55)
         row[k.O_TOP] = building.eave_m + building.rise_m
-    for i, area in enumerate(fields):
+        row[k.O_SHAPE] = building.roof
+    frame = [k.O_X, k.O_Y, k.O_UX, k.O_UY, k.O_HW, k.O_HL]
+    for i, box in enumerate(boxes):
         row = owners[1 + len(scene.buildings) + i]
-        row[[k.O_X, k.O_Y, k.O_UX, k.O_UY]] = area.box.x, area.box.y, area.box.ux, area.box.uy
+        row[frame] = box.x, box.y, box.ux, box.uy, box.half_width_m, box.half_depth_m
     return owners
+
+
+def _hang(top: np.ndarray, base: np.ndarray, kind: np.ndarray, plate: Plate) -> None:
+    """Put a floating thing into the layer of crowns, where no crown hides it."""
+    half, n = SIZE_M / 2, len(top)
+    steps = max(1, int(plate.length_m / k.CELL_M) + 1)
+    for along in np.linspace(-plate.back_m, plate.length_m - plate.back_m, steps):
+        col = int((plate.x + along * plate.ux + half) / k.CELL_M)
+        row = int((half - plate.y - along * plate.uy) / k.CELL_M)
+        if 0 <= row < n and 0 <= col < n and top[row, col] < plate.top_m * 10:
+            top[row, col], base[row, col] = int(plate.top_m * 10), int(plate.base_m * 10)
+            kind[row, col] = k.PLATE * 32 + plate.colour
 
 
 def _draw_water(paint: _Painter, scene: Scene) -> None:
@@ -510,16 +545,32 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
         float(np.cos(elevation) * np.cos(azimuth)),
         float(np.sin(elevation)),
     )
-    shadow = k.shadow_heights(height, ground.crown_top, ground.crown_kind, *sun, day.bare)
-    tops = k.block_maximum(height, ground.crown_top, BLOCK)
-    return Dated(height, material, colour, shadow, tops, _light(region, day, sun, rng))
+    crowns = _crowns(ground, scene, date)
+    shadow = k.shadow_heights(height, crowns[0], crowns[2], *sun, day.bare)
+    tops = k.block_maximum(height, crowns[0], BLOCK)
+    light = _light(region, day, sun, rng)
+    if day.cloud_shadow > 0:
+        k.cast_clouds(shadow, noise_tables()[1], day.cloud_shadow, light[k.L_SEED])
+    return Dated(height, material, colour, *crowns, shadow, tops, light)
+
+
+def _crowns(ground: Ground, scene: Scene, date: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Top, base and kind of what floats: the ground's crowns, and the jibs of a date's cranes."""
+    layers = (ground.crown_top, ground.crown_base, ground.crown_kind)
+    jibs = [jib for jib, dates in scene.jibs if date in dates]
+    if not jibs:
+        return layers
+    top, base, kind = (layer.copy() for layer in layers)
+    for jib in jibs:
+        _hang(top, base, kind, jib)
+    return top, base, kind
 
 
 def _draw_car(paint: _Painter, box: Box, rgb: tuple[int, int, int]) -> None:
-    paint.rect(box, k.CAR, rgb, 0.9)
+    paint.rect(box, k.CAR, rgb, k.CAR_BODY_M)
     glass = _toned(rgb, 0.45)
-    paint.rect(box.part(-0.15, 0, 1.25, 0.8), k.CAR, glass, 1.45)
-    paint.rect(box.part(-0.25, 0, 0.75, 0.8), k.CAR, rgb, 1.5)
+    paint.rect(box.part(-0.28, 0, 1.22, 0.8), k.CAR, glass, k.CAR_CABIN_M)
+    paint.rect(box.part(-0.35, 0, 0.75, 0.8), k.CAR, rgb, k.CAR_CABIN_M)
 
 
 def _light(

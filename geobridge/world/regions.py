@@ -191,7 +191,8 @@ PRAIRIE = Region(
     trees=(("broadleaf", 8), ("conifer", 2)), garden_trees=1.5, street_trees=0.5, woods=0.3, fields=0.3,
     water=(("none", 4), ("river", 2), ("pond", 3)), pools=0.06, solar=0.05, hedges=0.1, boundary_walls=0.1,
     landmarks=(("church", 2), ("school", 2), ("supermarket", 3), ("pitch", 3), ("car park", 3), ("park", 3),
-               ("warehouse", 2), ("tennis courts", 2), ("water tower", 2), ("fuel station", 2)),
+               ("warehouse", 2), ("tennis courts", 2), ("water tower", 2), ("fuel station", 2),
+               ("stadium", 1), ("mast", 1)),
     railway=0.35, cars=0.5, overcast=0.25, dry_summer=0.15, hills_deg=0.4,
 )  # fmt: skip
 MESA = Region(
@@ -208,7 +209,8 @@ MESA = Region(
     trees=(("palm", 4), ("broadleaf", 4), ("shrub", 3)), garden_trees=1.0, street_trees=0.25, woods=0.0, fields=0.05,
     water=(("none", 6), ("canal", 2), ("pond", 1)), pools=0.42, solar=0.22, hedges=0.02, boundary_walls=0.6,
     landmarks=(("church", 1), ("school", 2), ("supermarket", 4), ("pitch", 2), ("car park", 4), ("park", 2),
-               ("warehouse", 2), ("tennis courts", 2), ("fuel station", 3), ("playing field", 1)),
+               ("warehouse", 2), ("tennis courts", 2), ("fuel station", 3), ("playing field", 1),
+               ("stadium", 1), ("mast", 1)),
     railway=0.2, cars=0.55, overcast=0.08, dry_summer=0.7, hills_deg=3.0,
 )  # fmt: skip
 LOWLAND = Region(
@@ -225,7 +227,8 @@ LOWLAND = Region(
     trees=(("broadleaf", 9), ("conifer", 1)), garden_trees=0.7, street_trees=0.6, woods=0.2, fields=0.5,
     water=(("canal", 7), ("pond", 2), ("none", 1)), pools=0.01, solar=0.3, hedges=0.5, boundary_walls=0.1,
     landmarks=(("church", 3), ("school", 2), ("supermarket", 2), ("pitch", 3), ("car park", 3), ("park", 3),
-               ("warehouse", 2), ("tennis courts", 2), ("windmill", 1)),
+               ("warehouse", 2), ("tennis courts", 2), ("windmill", 1),
+               ("stadium", 1), ("greenhouse", 2), ("mast", 1)),
     railway=0.35, cars=0.6, overcast=0.45, dry_summer=0.05, hills_deg=0.2,
 )  # fmt: skip
 DANUBE = Region(
@@ -242,7 +245,8 @@ DANUBE = Region(
     trees=(("broadleaf", 6), ("conifer", 3), ("orchard", 2)), garden_trees=1.4, street_trees=0.1, woods=1.0, fields=2.2,
     water=(("river", 5), ("pond", 2), ("none", 3)), pools=0.1, solar=0.25, hedges=0.35, boundary_walls=0.1,
     landmarks=(("church", 4), ("school", 1), ("pitch", 3), ("car park", 1), ("park", 1), ("warehouse", 2),
-               ("tennis courts", 1), ("silo", 2), ("fuel station", 1)),
+               ("tennis courts", 1), ("silo", 2), ("fuel station", 1),
+               ("mast", 1), ("greenhouse", 1)),
     railway=0.3, cars=0.3, overcast=0.3, dry_summer=0.1, hills_deg=2.5,
 )  # fmt: skip
 RIVIERA = Region(
@@ -260,7 +264,8 @@ RIVIERA = Region(
     woods=0.7, fields=0.6,
     water=(("none", 5), ("river", 3), ("pond", 1)), pools=0.3, solar=0.1, hedges=0.3, boundary_walls=0.4,
     landmarks=(("church", 4), ("school", 1), ("pitch", 2), ("car park", 3), ("park", 2), ("tennis courts", 2),
-               ("square", 3), ("supermarket", 1), ("bell tower", 1)),
+               ("square", 3), ("supermarket", 1), ("bell tower", 1),
+               ("stadium", 1), ("greenhouse", 2)),
     railway=0.25, cars=0.55, overcast=0.12, dry_summer=0.55, hills_deg=4.0,
 )  # fmt: skip
 ALBION = Region(
@@ -278,7 +283,8 @@ ALBION = Region(
     water=(("river", 3), ("canal", 2), ("pond", 2), ("none", 4)), pools=0.01, solar=0.14, hedges=0.7,
     boundary_walls=0.2,
     landmarks=(("church", 3), ("school", 2), ("pitch", 3), ("car park", 3), ("park", 3), ("supermarket", 2),
-               ("tennis courts", 1), ("bowling green", 2), ("warehouse", 1), ("fuel station", 1)),
+               ("tennis courts", 1), ("bowling green", 2), ("warehouse", 1), ("fuel station", 1),
+               ("stadium", 1), ("mast", 1), ("greenhouse", 1)),
     railway=0.4, cars=0.75, overcast=0.5, dry_summer=0.05, hills_deg=1.2,
 )  # fmt: skip
 FORMOSA = Region(
@@ -295,7 +301,8 @@ FORMOSA = Region(
     trees=(("broadleaf", 7), ("palm", 2)), garden_trees=0.5, street_trees=0.3, woods=0.3, fields=0.9,
     water=(("canal", 4), ("river", 2), ("none", 3)), pools=0.0, solar=0.1, hedges=0.05, boundary_walls=0.3,
     landmarks=(("temple", 4), ("school", 3), ("car park", 3), ("park", 3), ("warehouse", 3), ("sports court", 3),
-               ("supermarket", 1), ("fuel station", 2)),
+               ("supermarket", 1), ("fuel station", 2),
+               ("greenhouse", 2), ("mast", 1)),
     railway=0.25, cars=0.85, overcast=0.3, dry_summer=0.05, hills_deg=3.0,
 )  # fmt: skip
 LEVANT = Region(
@@ -313,7 +320,8 @@ LEVANT = Region(
     fields=0.3,
     water=(("none", 8), ("pond", 1)), pools=0.08, solar=0.4, hedges=0.2, boundary_walls=0.6,
     landmarks=(("school", 2), ("pitch", 2), ("car park", 4), ("park", 3), ("supermarket", 2), ("square", 2),
-               ("sports court", 2), ("water tower", 1), ("mosque", 2)),
+               ("sports court", 2), ("water tower", 1), ("mosque", 2),
+               ("stadium", 1), ("greenhouse", 1), ("mast", 1)),
     railway=0.1, cars=0.7, overcast=0.12, dry_summer=0.7, hills_deg=3.5,
 )  # fmt: skip
 SAVANNA = Region(
@@ -330,7 +338,8 @@ SAVANNA = Region(
     trees=(("broadleaf", 6), ("palm", 3), ("shrub", 2)), garden_trees=1.1, street_trees=0.15, woods=0.4, fields=0.5,
     water=(("none", 5), ("river", 2), ("pond", 1)), pools=0.0, solar=0.02, hedges=0.05, boundary_walls=0.25,
     landmarks=(("church", 2), ("mosque", 2), ("school", 3), ("pitch", 3), ("square", 3), ("warehouse", 1),
-               ("water tower", 2), ("fuel station", 1)),
+               ("water tower", 2), ("fuel station", 1),
+               ("mast", 2), ("stadium", 1)),
     railway=0.05, cars=0.2, overcast=0.2, dry_summer=0.3, hills_deg=1.0,
 )  # fmt: skip
 BOREAL = Region(
@@ -347,7 +356,8 @@ BOREAL = Region(
     trees=(("conifer", 7), ("broadleaf", 4)), garden_trees=2.2, street_trees=0.2, woods=3.0, fields=0.2,
     water=(("pond", 5), ("river", 2), ("none", 2)), pools=0.0, solar=0.02, hedges=0.2, boundary_walls=0.0,
     landmarks=(("church", 2), ("school", 2), ("pitch", 3), ("car park", 3), ("supermarket", 2), ("park", 2),
-               ("water tower", 2), ("warehouse", 1)),
+               ("water tower", 2), ("warehouse", 1),
+               ("stadium", 1), ("mast", 1)),
     railway=0.25, cars=0.4, overcast=0.4, dry_summer=0.0, hills_deg=1.2,
 )  # fmt: skip
 EDO = Region(
@@ -366,7 +376,8 @@ EDO = Region(
     trees=(("broadleaf", 6), ("conifer", 2), ("shrub", 4)), garden_trees=0.6, street_trees=0.15, woods=0.3, fields=0.5,
     water=(("river", 3), ("canal", 2), ("none", 4)), pools=0.0, solar=0.15, hedges=0.3, boundary_walls=0.5,
     landmarks=(("temple", 3), ("school", 3), ("car park", 5), ("park", 3), ("tennis courts", 1), ("warehouse", 2),
-               ("supermarket", 2)),
+               ("supermarket", 2),
+               ("stadium", 1), ("mast", 1)),
     railway=0.5, cars=0.5, overcast=0.3, dry_summer=0.0, hills_deg=1.5,
 )  # fmt: skip
 

@@ -119,6 +119,30 @@ class Strip:
     colour: tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class Plate:
+    """A thin thing that floats: the board of a sign, the jib of a crane.
+
+    Attributes:
+        x, y: what carries it.
+        ux, uy: unit vector along it.
+        length_m: its length.
+        back_m: how much of that lies behind what carries it.
+        base_m, top_m: heights of its lower and upper edge, up to 25 m.
+        colour: row of `kernels.PLATE_COLOURS`.
+    """
+
+    x: float
+    y: float
+    ux: float
+    uy: float
+    length_m: float
+    back_m: float
+    base_m: float
+    top_m: float
+    colour: int
+
+
 @dataclass
 class Scene:
     """Everything in a town; `trees` is (N, 6): x, y, radius, height, kind, tint."""
@@ -136,6 +160,8 @@ class Scene:
     driving: list[Box] = field(default_factory=list)
     bridges: list[tuple[float, float]] = field(default_factory=list)
     islands: list[tuple[float, float, float]] = field(default_factory=list)
+    signs: list[Plate] = field(default_factory=list)
+    jibs: list[tuple[Plate, frozenset[int]]] = field(default_factory=list)
 
     @cached_property
     def landmark_kinds(self) -> set[str]:
@@ -341,6 +367,7 @@ class _Builder:
             if wet.any():
                 if road.kind != "main road" and self.rng.random() > 0.3:
                     continue
+                self._parapets(road, wet)
                 crossing = road.points[wet].mean(axis=0)
                 self.scene.bridges.append((float(crossing[0]), float(crossing[1])))
             kept.append(
@@ -364,6 +391,18 @@ class _Builder:
             self.scene.islands.append((x, y, radius))
             box = Box(x, y, 1.0, 0.0, radius + 2, radius + 2)
             self.claim(box, k.ROAD)
+
+    def _parapets(self, road: Road, wet: np.ndarray) -> None:
+        """Low walls along both sides of a road where it crosses water."""
+        away = road.half_width_m + (self.region.pavement_m if road.kind != "lane" else 0.5) + 0.3
+        for i in np.flatnonzero(wet).tolist():
+            a, b = road.points[max(0, i - 1)], road.points[min(len(road.points) - 1, i + 1)]
+            length = math.hypot(float(b[0] - a[0]), float(b[1] - a[1]))
+            dx, dy = float(b[0] - a[0]) / length, float(b[1] - a[1]) / length
+            x, y = float(road.points[i, 0]), float(road.points[i, 1])
+            for side in (-1, 1):
+                wall = Box(x + side * dy * away, y - side * dx * away, dx, dy, 4.2, 0.3)
+                self.scene.strips.append(Strip("parapet", wall, 1.1, (150, 146, 138)))
 
     # -- lots along the streets --------------------------------------------------------------
 
@@ -785,6 +824,102 @@ class _Builder:
             False,
         )
 
+    def _stadium(self, lot: Box) -> None:
+        """A pitch between four stands that rise away from it."""
+        self._lawn(lot, "pitch surround")
+        w, d = lot.half_width_m, lot.half_depth_m
+        self.area("pitch", lot.part(0, 0, w - 14, d - 14), self._tinted((92, 128, 62), 0.08))
+        roof = self.colour(self.flat_roofs, lot.x, lot.y)
+        wall = self.colour(self.walls, lot.x, lot.y)
+        for along, away, half_width, turn in (
+            (0, d - 5.5, w - 12, 0),
+            (0, 5.5 - d, w - 12, 2),
+            (w - 5.5, 0, d - 12, 3),
+            (5.5 - w, 0, d - 12, 1),
+        ):
+            x, y = lot.point(along, away)
+            ux, uy = ((lot.ux, lot.uy), (-lot.uy, lot.ux), (-lot.ux, -lot.uy), (lot.uy, -lot.ux))[
+                turn
+            ]
+            stand = Box(x, y, ux, uy, half_width, 5.5)
+            self.add_building(
+                "stadium", stand, 4, 8, k.MONO, k.ROOF_METAL, "ribbon", roof, wall, turn == 0
+            )
+
+    def _greenhouse(self, lot: Box) -> None:
+        """Long glass roofs side by side."""
+        self.area("bare yard", lot, self._tinted(self.region.soil, 0.1))
+        glass: Colour = ("glass", (190, 208, 206))
+        count = max(2, int(lot.half_width_m * 2 / 9))
+        width = lot.half_width_m / count
+        for i in range(count):
+            bay = lot.part(-lot.half_width_m + (2 * i + 1) * width, 0, width, lot.half_depth_m - 3)
+            self.add_building(
+                "greenhouse",
+                bay,
+                3.2,
+                1.6,
+                k.CROSS,
+                k.ROOF_METAL,
+                "blank",
+                glass,
+                glass,
+                i == count // 2,
+            )
+
+    def _mast(self, lot: Box) -> None:
+        self._lawn(lot)
+        height = float(self.rng.uniform(26, 44))
+        self.add_building(
+            "mast",
+            lot.part(0, 0, 0.9, 0.9),
+            height,
+            3,
+            k.SPIRE,
+            k.ROOF_METAL,
+            "banded",
+            ("white", (214, 210, 206)),
+            ("red and white", (206, 130, 120)),
+            True,
+        )
+
+    def building_sites(self) -> None:
+        """Where a house is built: bare ground and a crane on some dates, the house on later ones.
+
+        A crane is gone when the house stands; nothing of either is ever described.
+        """
+        rng = self.rng
+        roads = [road for road in self.scene.network.roads if road.length_m > 40]
+        for _ in range(int(rng.integers(1, 4)) if roads else 0):
+            for _attempt in range(40):
+                road = roads[int(rng.integers(len(roads)))]
+                station = float(rng.uniform(16, road.length_m - 16))
+                lot = self.frontage(road, station, int(rng.choice([-1, 1])), 32, 30, 1.5)
+                if self.free(lot):
+                    self._site(lot)
+                    break
+
+    def _site(self, lot: Box) -> None:
+        rng = self.rng
+        self.claim(lot, k.RESERVED)
+        self.area("bare yard", lot, self._tinted(self.region.soil, 0.1))
+        ready = int(rng.integers(2, 7))
+        building = lot.part(-3, 2, 10, 8)
+        eave = 3.0 * int(rng.integers(3, 6)) + 0.3
+        after = frozenset(range(ready, 8))
+        self.add_building(
+            "apartment block", building, eave, 0, k.FLAT, k.ROOF_FLAT, "windows", dates=after
+        )
+        before = frozenset(range(ready))
+        yellow: Colour = ("yellow", (222, 178, 44))
+        mast = lot.part(11, 4, 0.8, 0.8)
+        self.add_building(
+            "crane", mast, 24.5, 0.5, k.SPIRE, k.ROOF_METAL, "blank", yellow, yellow, dates=before
+        )
+        angle = float(rng.uniform(0, 2 * math.pi))
+        jib = Plate(mast.x, mast.y, math.cos(angle), math.sin(angle), 32.0, 8.0, 23.2, 24.6, 3)
+        self.scene.jibs.append((jib, before))
+
     def houses(self) -> None:
         for road in self.scene.network.roads:
             ends = [
@@ -895,7 +1030,35 @@ class _Builder:
         )
         if dates is None and rng.random() < region.solar:
             self._panels(building)
+        self._wing(box, building)
         self._garden(lot, box, building, setback, back)
+
+    def _wing(self, box: Box, building: Building) -> None:
+        """Give some houses a lower part behind, so that they form an L."""
+        if building.facade not in ("windows", "shop") or self.rng.random() > 0.3:
+            return
+        half_width = box.half_width_m * float(self.rng.uniform(0.3, 0.45))
+        half_depth = float(self.rng.uniform(2.0, 4.5))
+        side = 1 if self.rng.random() < 0.5 else -1
+        along = side * (box.half_width_m - half_width)
+        wing = box.part(along, box.half_depth_m + half_depth, half_width, half_depth)
+        if half_width < 1.6 or not self.free(
+            wing.part(0, 0.3, half_width, half_depth - 0.3), 0, True
+        ):
+            return
+        pitched = building.roof != k.FLAT
+        self.add_building(
+            "wing",
+            wing,
+            building.eave_m * (0.8 if building.eave_m > 5 else 1.0),
+            building.rise_m * half_width / box.half_depth_m if pitched else 0.0,
+            k.CROSS if pitched else k.FLAT,
+            building.cover,
+            "windows",
+            building.roof_colour,
+            building.wall_colour,
+            dates=building.dates,
+        )
 
     def _panels(self, building: Building) -> None:
         box = building.box
@@ -1042,6 +1205,7 @@ class _Builder:
                     tree_x, tree_y = x + side * dy * away, y - side * dx * away
                     if avenue and rng.random() < 0.85:
                         self.tree(tree_x, tree_y, species, street=True)
+                self._signs(road, side, away)
                 if lamp_side and road.kind != "lane":
                     for station in np.arange(12, length - 8, 32.0):
                         x, y, dx, dy = road.at(float(station))
@@ -1067,6 +1231,23 @@ class _Builder:
                 self._plant(
                     Box(x, y, 1.0, 0.0, radius * 0.35, radius * 0.35), int(rng.integers(1, 5)), 0
                 )
+
+    def _signs(self, road: Road, side: int, away: float) -> None:
+        """A sign before the junction at the end of this side, and now and then one between."""
+        length = road.length_m
+        if road.kind == "lane" or length < 45 or self.region.marking == "none":
+            return
+        drives = -1 if self.region.drives_left else 1
+        stations = [length - 13.0 if side == drives else 13.0]
+        if self.rng.random() < 0.4:
+            stations.append(float(self.rng.uniform(20, length - 20)))
+        for station in stations:
+            x, y, dx, dy = road.at(station)
+            x, y = x + side * dy * away, y - side * dx * away
+            post = Box(x, y, 1.0, 0.0, 0.25, 0.25)
+            self.scene.strips.append(Strip("post", post, 2.2, (132, 134, 134)))
+            colour = int(self.rng.integers(0, 6))
+            self.scene.signs.append(Plate(x, y, dy, -dx, 0.0, 0.0, 2.1, 2.9, colour))
 
     def _species(self) -> str:
         names, weights = zip(*self.region.trees, strict=True)
@@ -1112,6 +1293,9 @@ LOTS = {
     "silo": (26.0, 20.0),
     "windmill": (24.0, 24.0),
     "fuel station": (28.0, 28.0),
+    "stadium": (84.0, 104.0),
+    "greenhouse": (44.0, 40.0),
+    "mast": (12.0, 12.0),
 }
 """Width and depth in metres of the lots that landmarks stand on."""
 
@@ -1123,6 +1307,7 @@ def lay_out(region: Region, seed: int, index: int) -> Scene:
     builder.railway()
     builder.roads()
     builder.landmarks()
+    builder.building_sites()
     builder.houses()
     builder.second_row()
     builder.open_ground()

@@ -13,8 +13,8 @@ class Stage:
         self.town = World(0).town("prairie", 0)
         self.ground, self.dated = self.town._ground, self.town._at(0)
         for raster in (
-            self.ground.crown_top,
-            self.ground.crown_base,
+            self.dated.crown_top,
+            self.dated.crown_base,
             self.dated.height,
             self.ground.owner,
             self.dated.shadow,
@@ -33,7 +33,7 @@ class Stage:
             dated.height, dated.material, dated.colour, owner, flags, x, y, 1.0, 0.0, half,
             half, k.CONCRETE, 250, 20, 20, float(top), k.FLAT, 0.0, -1, -1, False,
         )  # fmt: skip
-        dated.tops[:] = k.block_maximum(dated.height, self.ground.crown_top, 16)
+        dated.tops[:] = k.block_maximum(dated.height, dated.crown_top, 16)
 
 
 def red_center(picture):
