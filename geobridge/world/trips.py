@@ -1,21 +1,25 @@
 """Orthophotos, drone flights and street walks of a town, as files like a user's own."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
 from geobridge.errors import WorldError
-from geobridge.world.camera import looking_at, sensor_for
+from geobridge.world.camera import Camera, looking_at, sensor_for
 from geobridge.world.photos import Shot, fov_of_focal, write_drone_photo, write_panorama
 from geobridge.world.planet import Town, World, parse_town
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import SIZE_M
 from geobridge.world.seeds import generator
+from geobridge.world.track import Track, stations
 
 _BLOCK_PX = 512
 _GROUND_ABOVE_SEA_M = 50.0
+_FLIGHT_M_S = 5.0
 
 
 def open_town(text: str) -> Town:
@@ -83,7 +87,9 @@ def write_flight(
     town: Town,
     out: str | Path,
     *,
-    count: int = 10,
+    count: int | None = None,
+    track: Track | None = None,
+    every_m: float = 30.0,
     altitude_m: float = 120.0,
     pitch_deg: float = -90.0,
     yaw_deg: float | None = None,
@@ -93,52 +99,123 @@ def write_flight(
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write `count` drone photos (4:3 JPEG) that know where they were taken.
+    """Write drone photos (4:3 JPEG) that know where, when and how they were taken.
 
-    Each looks at a place of the town; oblique ones stand back from it. The heading is drawn at
-    random where `yaw_deg` (from true north) is None.
+    Without a track, `count` photos each look at a place of the town; oblique ones stand back from
+    it. With one, the drone flies along it at 5 m/s, and takes a photo every `every_m` metres and
+    at the end; oblique ones look ahead. Files are named in the order of the photos.
+
+    Args:
+        town: where.
+        out: folder for the photos.
+        count: how many; 10 where there is no track either.
+        track: corners of a path, which `track.read_track` reads from a file.
+        every_m: metres between photos of a track.
+        altitude_m: above the ground, where the track does not say.
+        pitch_deg: -90 (straight down) to -10.
+        yaw_deg: heading from true north. None is random without a track, and along it with one.
+        focal_35mm: 35-mm equivalent focal length in millimetres.
+        width: of the photos in pixels.
+        date: 0 to 7.
+        seed: draws places, random headings and sensors.
+        progress: is told how many photos of how many are done.
 
     Raises:
-        WorldError: an option is out of range.
+        WorldError: an option is out of range, the track leaves the town, or there are both a
+            count and a track.
     """
-    if not (-90 <= pitch_deg <= -10 and 10 <= focal_35mm <= 200 and 10 <= altitude_m <= 1000):
-        raise WorldError(
-            f"No drone flies at {altitude_m:g} m with pitch {pitch_deg:g} and a focal length of "
-            f"{focal_35mm} mm: choose 10 to 1000 m, -90 to -10 degrees, 10 to 200 mm."
-        )
     if not 16 <= width <= 8192:
         raise WorldError(f"A photo of {width} px cannot be drawn: choose a width of 16 to 8192.")
-    out = _folder(out, count)
-    today, rng, paths = town.day(date), generator("flight", town.name, seed), []
-    for place in town.places(count, seed):
-        drawn = float(rng.uniform(0, 360))
-        # Cameras report true north; the town's own axes are its grid's.
-        grid_yaw = drawn if yaw_deg is None else yaw_deg - town.convergence_deg
-        camera = looking_at(
-            place.x_m,
-            place.y_m,
-            altitude_m=altitude_m,
-            yaw_deg=grid_yaw,
-            pitch_deg=pitch_deg,
-            fov_deg=fov_of_focal(focal_35mm),
-        )
+    if count is not None and track is not None:
+        raise WorldError("A flight has a count of photos or a track: leave one of them out.")
+    today, rng = town.day(date), generator("flight", town.name, seed)
+    # Cameras report true north; the town's own axes are its grid's.
+    grid_yaw = None if yaw_deg is None else yaw_deg - town.convergence_deg
+    aim = _Aim(altitude_m, grid_yaw, pitch_deg, focal_35mm)
+    if track is None:
+        shots = _over_places(town, 10 if count is None else count, seed, aim, rng)
+    else:
+        shots = _along(town, track, every_m, aim)
+    out, paths = _folder(out), []
+    for number, (camera, along_m) in enumerate(shots):
         picture = town.photograph(camera, width, width * 3 // 4, date, sensor_for("drone", rng))
         lat, lon = town.to_latlon(camera.x_m, camera.y_m)
         shot = Shot(
             lat,
             lon,
-            altitude_m + _GROUND_ABOVE_SEA_M,
-            altitude_m,
-            grid_yaw + town.convergence_deg,
+            camera.z_m + _GROUND_ABOVE_SEA_M,
+            camera.z_m,
+            camera.yaw_deg + town.convergence_deg,
             pitch_deg,
             today.day_of_year,
-            today.hour,
+            today.hour + along_m / _FLIGHT_M_S / 3600,
             focal_35mm,
         )
-        paths.append(out / f"drone_{place.index:04d}.jpg")
+        paths.append(out / f"drone_{number:04d}.jpg")
         write_drone_photo(paths[-1], picture, shot)
-        progress(len(paths), count)
+        progress(len(paths), len(shots))
     return paths
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """How a drone holds its camera; no yaw is one that follows from the flight."""
+
+    altitude_m: float
+    grid_yaw_deg: float | None
+    pitch_deg: float
+    focal_35mm: int
+
+    def check(self) -> None:
+        if not (
+            -90 <= self.pitch_deg <= -10
+            and 10 <= self.focal_35mm <= 200
+            and 10 <= self.altitude_m <= 1000
+        ):
+            raise WorldError(
+                f"No drone flies at {self.altitude_m:g} m with pitch {self.pitch_deg:g} and a "
+                f"focal length of {self.focal_35mm} mm: choose 10 to 1000 m, -90 to -10 degrees, "
+                f"10 to 200 mm."
+            )
+
+
+def _over_places(
+    town: Town, count: int, seed: int, aim: _Aim, rng: np.random.Generator
+) -> list[tuple[Camera, float]]:
+    """Cameras that each look at a place, and 0 for the way flown."""
+    aim.check()
+    _check_count(count)
+    shots = []
+    for place in town.places(count, seed):
+        drawn = float(rng.uniform(0, 360))
+        camera = looking_at(
+            place.x_m,
+            place.y_m,
+            altitude_m=aim.altitude_m,
+            yaw_deg=drawn if aim.grid_yaw_deg is None else aim.grid_yaw_deg,
+            pitch_deg=aim.pitch_deg,
+            fov_deg=fov_of_focal(aim.focal_35mm),
+        )
+        shots.append((camera, 0.0))
+    return shots
+
+
+def _along(town: Town, track: Track, every_m: float, aim: _Aim) -> list[tuple[Camera, float]]:
+    """Cameras on a track, and the metres flown to each."""
+    shots = []
+    for at in stations(town, track, every_m):
+        here = aim if at.altitude_m is None else replace(aim, altitude_m=at.altitude_m)
+        here.check()
+        camera = Camera(
+            at.x_m,
+            at.y_m,
+            here.altitude_m,
+            at.heading_deg if here.grid_yaw_deg is None else here.grid_yaw_deg,
+            here.pitch_deg,
+            fov_of_focal(here.focal_35mm),
+        )
+        shots.append((camera, at.along_m))
+    return shots
 
 
 def write_walk(
@@ -156,9 +233,11 @@ def write_walk(
     Raises:
         WorldError: an option is out of range.
     """
-    out = _folder(out, count)
-    today, rng, paths = town.day(date), generator("walk", town.name, seed), []
-    for place in town.places(count, seed):
+    _check_count(count)
+    today, rng = town.day(date), generator("walk", town.name, seed)
+    places = town.places(count, seed)
+    out, paths = _folder(out), []
+    for place in places:
         picture = town.render(
             "street",
             place,
@@ -184,9 +263,12 @@ def write_walk(
     return paths
 
 
-def _folder(out: str | Path, count: int) -> Path:
+def _check_count(count: int) -> None:
     if count < 1:
         raise WorldError(f"{count} photos are none: ask for at least one.")
+
+
+def _folder(out: str | Path) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     return out

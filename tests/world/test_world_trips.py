@@ -1,12 +1,16 @@
 """Maps and photos the planet writes, read by the readers that real files go through."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 import rasterio
 from pyproj import Geod, Transformer
+from world_stage import red_center
 
 from geobridge.errors import WorldError
 from geobridge.geo.photos import ground_width_m, read_photo_metadata
+from geobridge.imagery.decode import read_image
 from geobridge.world.trips import open_town, write_flight, write_map, write_walk
 
 
@@ -55,6 +59,63 @@ def test_oblique_drones_stand_back_from_what_they_look_at(tmp_path):
     assert distance == pytest.approx(100, rel=1e-3)
     assert azimuth % 360 == pytest.approx(70, abs=0.05)
     assert meta.pitch_deg == pytest.approx(-45)
+
+
+def test_a_flight_along_a_track_knows_where_it_was_and_when(tmp_path):
+    town, geod = open_town("albion/0"), Geod(ellps="WGS84")
+    track = [town.to_latlon(0, 0), town.to_latlon(80, 0), town.to_latlon(80, 100)]
+    paths = write_flight(town, tmp_path, track=track, every_m=50, altitude_m=70, width=16)
+    assert [path.name for path in paths] == [f"drone_{i:04d}.jpg" for i in range(5)]
+    # 180 m of way: photos at 0, 50, 100, 150 and 180 m, the third 20 m behind the corner.
+    ways = [(0, 0), (50, 0), (80, 20), (80, 70), (80, 100)]
+    metas = [read_photo_metadata(path) for path in paths]
+    for meta, (x, y) in zip(metas, ways, strict=True):
+        assert (meta.lat, meta.lon) == pytest.approx(town.to_latlon(x, y), abs=1e-7)
+        assert meta.relative_altitude_m == pytest.approx(70)
+    ahead = [
+        geod.inv(metas[i].lon, metas[i].lat, metas[j].lon, metas[j].lat)[0] % 360
+        for i, j in ((0, 1), (2, 3), (3, 4))
+    ]
+    assert [metas[i].yaw_deg for i in (0, 2, 3)] == pytest.approx(ahead, abs=0.05)
+    # At 5 m/s; the camera's clock has whole seconds.
+    taken = [datetime.fromisoformat(meta.datetime) for meta in metas]
+    seconds = [(later - taken[0]).total_seconds() for later in taken]
+    assert seconds == pytest.approx([0, 10, 20, 30, 36], abs=1)
+
+
+def test_an_oblique_drone_on_a_track_stands_on_it_and_looks_ahead(tmp_path, stage):
+    # A red block 100 m north of the track's end, which a camera at 100 m and 45 degrees centres.
+    stage.red_box(0, 100, half=4)
+    town = stage.town
+    track = [(*town.to_latlon(0, -40), 60), (*town.to_latlon(0, 0), 100)]
+    last = write_flight(town, tmp_path, track=track, pitch_deg=-45, width=128, date=0)[-1]
+    meta = read_photo_metadata(last)
+    assert (meta.lat, meta.lon) == pytest.approx(town.to_latlon(0, 0), abs=1e-7)
+    assert (meta.relative_altitude_m, meta.pitch_deg) == pytest.approx((100, -45))
+    assert red_center(read_image(last))[:2] == pytest.approx((48, 64), abs=2)
+
+
+def test_a_heading_that_is_given_holds_along_the_track(tmp_path):
+    town = open_town("albion/0")
+    track = [town.to_latlon(0, 0), town.to_latlon(40, 0)]
+    for path in write_flight(town, tmp_path, track=track, yaw_deg=200, width=16):
+        assert read_photo_metadata(path).yaw_deg == pytest.approx(200, abs=0.01)
+
+
+def test_flights_that_cannot_be_leave_nothing(tmp_path):
+    town, out = open_town("albion/0"), tmp_path / "f"
+    track = [town.to_latlon(0, 0), town.to_latlon(40, 0)]
+    with pytest.raises(WorldError, match="a count of photos or a track"):
+        write_flight(town, out, count=3, track=track)
+    with pytest.raises(WorldError, match="No drone flies at 5 m"):
+        write_flight(town, out, track=[(*point, 5.0) for point in track])
+    with pytest.raises(WorldError, match="No drone flies"):
+        write_flight(town, out, track=track, pitch_deg=0)
+    with pytest.raises(WorldError, match="lies outside"):
+        write_flight(town, out, track=[track[0], town.to_latlon(0, 451)])
+    with pytest.raises(WorldError, match="width of 16"):
+        write_flight(town, out, track=track, width=8)
+    assert not out.exists()
 
 
 def test_walks_are_whole_panoramas_that_know_their_heading(tmp_path):
