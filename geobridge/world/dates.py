@@ -31,7 +31,7 @@ class Day:
         autumn: 0 to 1, how far deciduous crowns have turned.
         bare: 0 to 1, how many leaves have fallen.
         warmth: -1 (bluish light) to 1 (yellowish light).
-        cloud_shadow: about which share of the ground lies in the shadow of clouds.
+        cloud_shadow: share of the ground that lies in the shadow of clouds, their rims included.
     """
 
     day_of_year: int

@@ -383,31 +383,25 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
 
 
 @njit(cache=True, error_model="numpy")
-def cast_clouds(shadow, table, cover, seed):
-    """Lay shadows of clouds that cover about the share `cover` of the ground, in place.
+def cast_clouds(shadow, shade, block):
+    """Lay the shadows of clouds over the ground, in place.
 
-    Where a cloud stands before the sun nothing is lit, however high; as the sun is no point, the
-    rim is some metres wide.
+    `shade` (m, m) in [0, 1] tells at every `block`-th cell how much of the sun is hidden; between
+    them it runs evenly. What stands under a cloud is in its shadow, however high it is.
     """
     n = shadow.shape[0]
-    threshold = 1 - 2 * cover
-    block = 4
-    for top in range(0, n, block):
-        for left in range(0, n, block):
-            # One cell of the table is 80 m wide; between cells the value runs evenly.
-            x, y = left * CELL_M / 80 + seed % 97, top * CELL_M / 80 + seed % 89
-            i, j = int(y), int(x)
-            v, u = y - i, x - j
-            a, b = table[i & 511, j & 511], table[i & 511, (j + 1) & 511]
-            c, d = table[(i + 1) & 511, j & 511], table[(i + 1) & 511, (j + 1) & 511]
-            value = 1.6 * ((a * (1 - u) + b * u) * (1 - v) + (c * (1 - u) + d * u) * v)
-            shade = min(1.0, (value - threshold) / 0.12)
-            if shade <= 0:
-                continue
-            for row in range(top, min(n, top + block)):
-                for col in range(left, min(n, left + block)):
-                    darkest = shade if shadow[row, col] == 0 else 1.0
-                    shadow[row, col] = CLOUD + int((65535 - CLOUD) * darkest)
+    for row in range(n):
+        i = row // block
+        v = (row - i * block) / block
+        for col in range(n):
+            j = col // block
+            u = (col - j * block) / block
+            upper = shade[i, j] * (1 - u) + shade[i, j + 1] * u
+            lower = shade[i + 1, j] * (1 - u) + shade[i + 1, j + 1] * u
+            dark = upper * (1 - v) + lower * v
+            if dark > 0:
+                darkest = dark if shadow[row, col] == 0 else 1.0
+                shadow[row, col] = CLOUD + int((65535 - CLOUD) * darkest)
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)

@@ -550,8 +550,31 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
     tops = k.block_maximum(height, crowns[0], BLOCK)
     light = _light(region, day, sun, rng)
     if day.cloud_shadow > 0:
-        k.cast_clouds(shadow, noise_tables()[1], day.cloud_shadow, light[k.L_SEED])
+        k.cast_clouds(shadow, _cloud_shade(rng, day.cloud_shadow, len(shadow)), _CLOUD_BLOCK)
     return Dated(height, material, colour, *crowns, shadow, tops, light)
+
+
+_CLOUD_BLOCK = 8
+_CLOUD_M = 80.0  # what one cell of the noise table is wide
+
+
+def _cloud_shade(rng: np.random.Generator, cover: float, cells: int) -> np.ndarray:
+    """How much of the sun clouds hide, 0 to 1, at every `_CLOUD_BLOCK`-th cell and beyond the last.
+
+    They cover the share `cover` of this town, their rims included.
+    """
+    at = np.arange(cells // _CLOUD_BLOCK + 2) * _CLOUD_BLOCK * k.CELL_M / _CLOUD_M
+    table = noise_tables()[1]
+    value = 0.0
+    y, x = (at + rng.uniform(0, 400) for _ in range(2))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight_y, weight_x = np.abs(1 - dy - y % 1), np.abs(1 - dx - x % 1)
+            rows, cols = (y.astype(int) + dy) % 512, (x.astype(int) + dx) % 512
+            value = value + weight_y[:, None] * weight_x[None] * table[rows][:, cols]
+    threshold = np.quantile(value, 1 - cover)
+    shade: np.ndarray = np.clip((value - threshold) / 0.08, 0, 1)
+    return shade
 
 
 def _crowns(ground: Ground, scene: Scene, date: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

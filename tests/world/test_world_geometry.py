@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from pyproj import Geod
-from world_stage import red_center
+from world_stage import is_red, red_center
 
 from geobridge.world import kernels as k
 from geobridge.world.dates import sun_position
@@ -150,3 +150,77 @@ def test_coordinates_are_true_on_the_ellipsoid(town):
     assert distance == pytest.approx(400, rel=6e-4)
     assert azimuth == pytest.approx(town.convergence_deg, abs=0.01)
     assert town.to_metric(lat, lon) == pytest.approx((0, 400), abs=1e-3)
+
+
+def test_reverse_crop_is_north_up_and_as_wide_as_asked(stage):
+    stage.red_box(30, -12)
+    place = stage.town.place_at(0, 0)
+    row, col, *_ = red_center(stage.town.render("drone", place, size=240, crop_m=120))
+    # Two pixels a metre, the place in the middle.
+    assert col == pytest.approx(120 + 60, abs=1)
+    assert row == pytest.approx(120 + 24, abs=1)
+
+
+@pytest.mark.parametrize("fov_deg", [40, 90, 115])
+def test_street_photo_is_a_level_pinhole_picture(stage, fov_deg):
+    azimuth = math.radians(75)
+    stage.red_box(40 * math.sin(azimuth), 40 * math.cos(azimuth), half=1.0, top=9)
+    place = stage.town.place_at(0, 0)
+    picture = stage.town.render("street", place, size=240, yaw_deg=60, fov_deg=fov_deg)
+    assert picture.shape == (240, 320, 3)
+    _, col, first, last = red_center(picture)
+    focal_px = 160 / math.tan(math.radians(fov_deg / 2))
+    # 15 degrees to the right of the axis, so the tower's depth is 40 cos 15.
+    depth = 40 * math.cos(math.radians(15))
+    assert col == pytest.approx(160 + focal_px * math.tan(math.radians(15)), abs=2.5)
+    assert first == pytest.approx(120 - focal_px * (9 - EYE_M) / depth, abs=3.5)
+    assert last == pytest.approx(120 + focal_px * EYE_M / depth, abs=3.5)
+
+
+def test_walls_are_straight_whatever_the_raster_says(stage):
+    # A long wall, turned by 20 degrees, whose front passes 20 m north of the camera.
+    turn = math.radians(20)
+    middle = 20 + 4 / math.cos(turn)
+    stage.red_house(0, middle, 20, 40, 4, eave=6)
+    size = 512
+    picture = stage.town.render("street", stage.town.place_at(0, 0), size=size)
+    red = is_red(picture)
+    for azimuth_deg in range(-30, 31, 3):
+        col = round((azimuth_deg + 180) / 360 * 4 * size)
+        rows = np.flatnonzero(red[:, col])
+        azimuth = math.radians((col + 0.5) / (4 * size) * 360 - 180)
+        # Where the sight line meets the front: y = 20 + x tan(turn).
+        away = 20 / (math.cos(azimuth) - math.sin(azimuth) * math.tan(turn))
+        head = size / 2 - math.degrees(math.atan((6 - EYE_M) / away)) / 90 * size
+        foot = size / 2 + math.degrees(math.atan(EYE_M / away)) / 90 * size
+        assert rows[0] == pytest.approx(head, abs=1.6)
+        assert rows[-1] + 1 == pytest.approx(foot, abs=1.6)
+
+
+def test_a_coarse_pixel_is_the_mean_of_its_ground(town):
+    place = town.places(1)[0]
+    fine = town.render("satellite", place, size=240, gsd_m=0.5).astype(float)
+    coarse = town.render("satellite", place, size=24, gsd_m=5.0).astype(float)
+    means = fine.reshape(24, 10, 24, 10, 3).mean(axis=(1, 3))
+    assert np.abs(coarse - means).mean() < 2
+    assert np.corrcoef(coarse.ravel(), means.ravel())[0, 1] > 0.99
+
+
+def test_clouds_hide_the_sun_from_all_that_stands_below(stage):
+    shadow = stage.dated.shadow
+    shadow[100, 100] = 400  # in the shadow of something 4 m high
+    shade = np.zeros((228, 228))
+    shade[:, 60:] = 1
+    k.cast_clouds(shadow, shade, 8)
+    assert (shadow[:, : 59 * 8] < k.CLOUD)[:99].all()
+    assert (shadow[:, 60 * 8 : 1800] == 65535).all()
+    assert shadow[100, 100] == 400
+    # Half way through the rim half of the sun is left.
+    assert shadow[50, 59 * 8 + 4] == pytest.approx((k.CLOUD + 65535) / 2, abs=1)
+    town = stage.town
+    # West of the rim, 59 blocks of 4 m from the western border, it is bright.
+    west, east = (town.place_at(-450 + 60 * 4 + dx, 0) for dx in (-60, 60))
+    bright, dark = (town.render("satellite", place, size=32) for place in (west, east))
+    light = stage.dated.light
+    lit = light[k.L_SUN] * light[k.L_SZ] + light[k.L_AMB]
+    assert dark.mean() / bright.mean() == pytest.approx(light[k.L_AMB] / lit, rel=0.08)

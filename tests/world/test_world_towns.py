@@ -12,6 +12,7 @@ import pytest
 from geobridge.errors import MissingExtraError, WorldError
 from geobridge.world import REGIONS, World
 from geobridge.world import kernels as k
+from geobridge.world.camera import Sensor
 from geobridge.world.planet import parse_town
 
 _DIGEST = """
@@ -143,6 +144,82 @@ def test_views_are_pictures_of_the_promised_size(town):
         "drone": (48, 48, 3), "street": (48, 192, 3), "satellite": (48, 48, 3),
     }  # fmt: skip
     assert all(picture.dtype == np.uint8 and picture.std() > 8 for picture in views.values())
+
+
+def test_a_picture_does_not_depend_on_which_others_are_wanted(town):
+    place = town.places(1)[0]
+    every = town.render_all(place, np.random.default_rng(5), size=32)
+    one = town.render_all(place, np.random.default_rng(5), size=32, views=["satellite"])
+    assert list(one) == ["satellite"]
+    assert (one["satellite"] == every["satellite"]).all()
+    crop = town.render_all(place, np.random.default_rng(5), size=32, drone="crop")
+    assert (crop["satellite"] == every["satellite"]).all()
+    assert (crop["drone"] != every["drone"]).any()
+
+
+def test_satellite_of_fixed_ground_has_as_many_pixels_as_its_resolution_gives(town):
+    place = town.places(1)[0]
+    views = town.render_all(place, np.random.default_rng(5), gsd_m=2.0, satellite_m=102.4)
+    assert views["satellite"].shape == (51, 51, 3)
+    assert views["drone"].shape == (128, 128, 3)
+
+
+def test_views_may_share_a_date(town):
+    place = town.places(1)[0]
+    same, other = (
+        town.render_all(place, np.random.default_rng(5), size=32, dates=dates)
+        for dates in ((3, 3, 3), (3, 3, 4))
+    )
+    assert (same["drone"] == other["drone"]).all()
+    assert (same["satellite"] != other["satellite"]).any()
+
+
+def test_cranes_stand_until_the_house_does():
+    for index in range(8):
+        town = World(0).town("albion", index)
+        cranes = [b for b in town.scene.buildings if b.kind == "crane"]
+        for crane in cranes:
+            col, row = int((crane.box.x + 450) / k.CELL_M), int((450 - crane.box.y) / k.CELL_M)
+            jibs = [dates for jib, dates in town.scene.jibs if jib.x == crane.box.x]
+            assert jibs == [crane.dates]
+            house = next(
+                b
+                for b in town.scene.buildings
+                if b.dates is not None
+                and b.kind == "apartment block"
+                and math.hypot(b.box.x - crane.box.x, b.box.y - crane.box.y) < 16
+            )
+            assert crane.dates | house.dates == set(range(8))
+            assert not crane.dates & house.dates
+            for date in (0, 7):
+                assert (town._at(date).height[row, col] > 2000) == (date in crane.dates)
+                jib_there = (town._at(date).crown_kind // 32 == k.PLATE) & (
+                    town._at(date).crown_top > 240
+                )
+                assert jib_there.any() == any(date in other.dates for other in cranes)
+        if cranes:
+            return
+    pytest.fail("no town has a crane")
+
+
+def test_clouds_cover_the_share_that_the_day_says():
+    seen = 0
+    for index in range(3):
+        town = World(0).town("mesa", index)
+        for date in range(8):
+            share = town.day(date).cloud_shadow
+            shaded = (town._at(date).shadow >= k.CLOUD).mean()
+            assert shaded == pytest.approx(share, abs=0.04)
+            seen += share > 0
+    assert seen > 0
+
+
+def test_compression_is_part_of_the_sensor(town):
+    place = town.places(1)[0]
+    sharp = town.render("satellite", place, size=64)
+    packed = town.render("satellite", place, size=64, sensor=Sensor(jpeg_quality=10))
+    difference = np.abs(sharp.astype(int) - packed)
+    assert 1 < difference.mean() < 25
 
 
 def test_a_sensor_is_drawn_by_its_seed(town):
