@@ -18,6 +18,7 @@ from shapely import Polygon
 from geobridge.errors import WorldError
 from geobridge.places.table import Place, write_places
 from geobridge.views import MODALITIES, VIEWS
+from geobridge.world.neighbours import place_pairs
 from geobridge.world.planet import DroneKind, Town, World, WorldPlace
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import region_named
@@ -40,6 +41,8 @@ class Recipe:
         drone: a perspective `camera`, the reverse `crop` of an orthomosaic, or `either` by chance.
         missing: share of places that lack each modality.
         anchor_noise: share of facts in the texts that are spoilt, 0 to 1.
+        in_pairs: whether places are neighbours two by two (`neighbours.place_pairs`), which are
+            hard to tell apart, and not spread over the town.
 
     Raises:
         WorldError: a value is out of range.
@@ -52,6 +55,7 @@ class Recipe:
     drone: DroneKind = "camera"
     missing: tuple[tuple[str, float], ...] = ()
     anchor_noise: float = 0.0
+    in_pairs: bool = False
 
     def __post_init__(self) -> None:
         if not (
@@ -305,7 +309,7 @@ def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None
     town = World(recipe.seed).town(job.region, job.index)
     split = split or ("test" if town.region.unseen else "train")
     rows = []
-    for place in town.places(job.places, at_most=True):
+    for place in places_of(town, job, recipe):
         held = held_modalities(town, place, recipe)
         views = town.render_all(
             place,
@@ -337,6 +341,13 @@ def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None
     unfinished = part.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(rows))
     unfinished.replace(part)
+
+
+def places_of(town: Town, job: TownJob, recipe: Recipe) -> list[WorldPlace]:
+    """The places of a town that a job asks for, or as many as there is room for."""
+    if recipe.in_pairs:
+        return place_pairs(town, job.places)
+    return town.places(job.places, at_most=True)
 
 
 def held_modalities(town: Town, place: WorldPlace, recipe: Recipe) -> set[str]:

@@ -16,6 +16,7 @@ from geobridge.imagery.decode import read_image
 from geobridge.places.table import iter_places, read_places
 from geobridge.world import World
 from geobridge.world.build import Recipe, TownJob, build_places, build_towns, parse_missing
+from geobridge.world.neighbours import place_pairs
 from geobridge.world.seeds import PLANET_VERSION
 
 RECIPE = Recipe(size=16, seed=2)
@@ -170,6 +171,14 @@ def test_towns_that_cannot_be_are_refused(tmp_path, jobs, message):
     with pytest.raises(WorldError, match=message):
         build_towns(tmp_path / "p", jobs, RECIPE)
     assert not (tmp_path / "p").exists()
+
+
+def test_places_come_in_pairs_where_asked(tmp_path):
+    recipe = Recipe(size=16, missing=parse_missing("street=1,drone=1"), in_pairs=True)
+    build_towns(tmp_path, [TownJob("levant", 0, 6)], recipe, workers=1)
+    points = [(place.lat, place.lon) for place in iter_places(tmp_path)]
+    pairs = [(p.lat, p.lon) for p in place_pairs(World(0).town("levant", 0), 6)]
+    assert points == pairs
 
 
 def test_coarse_satellites_keep_their_ground(tmp_path):
