@@ -30,7 +30,7 @@ class Shot:
         yaw_deg: clockwise from true north: of the top of a nadir picture, else of the view.
         pitch_deg: 0 at the horizon, -90 straight down.
         day_of_year: 1 to 365.
-        hour: of the day.
+        hour: of the day, with its fraction.
         focal_35mm: whole millimetres, as EXIF holds it; None for a panorama.
     """
 
@@ -50,6 +50,11 @@ def fov_of_focal(focal_35mm: float) -> float:
     return math.degrees(2 * math.atan(_WIDTH_4_3_MM / 2 / focal_35mm))
 
 
+def focal_of_fov(fov_deg: float) -> int:
+    """The 35-mm equivalent focal length in whole millimetres that comes nearest to a field."""
+    return round(_WIDTH_4_3_MM / 2 / math.tan(math.radians(fov_deg) / 2))
+
+
 def write_drone_photo(path: str | Path, image: np.ndarray, shot: Shot) -> None:
     """Write a drone photo, uint8 (H, W, 3), with the tags a DJI camera writes."""
     yaw = (shot.yaw_deg + 180) % 360 - 180
@@ -65,6 +70,11 @@ def write_drone_photo(path: str | Path, image: np.ndarray, shot: Shot) -> None:
         },
     )
     _save(path, image, _exif(shot, "Simulated drone"), packet)
+
+
+def write_street_photo(path: str | Path, image: np.ndarray, shot: Shot) -> None:
+    """Write a street photo, uint8 (H, W, 3), with the tags a phone writes."""
+    _save(path, image, _exif(shot, "Simulated phone"))
 
 
 def write_panorama(path: str | Path, image: np.ndarray, shot: Shot) -> None:
@@ -89,7 +99,7 @@ def write_panorama(path: str | Path, image: np.ndarray, shot: Shot) -> None:
     _save(path, image, _exif(shot, "Simulated panorama"), packet)
 
 
-def _save(path: str | Path, image: np.ndarray, exif: Image.Exif, packet: bytes) -> None:
+def _save(path: str | Path, image: np.ndarray, exif: Image.Exif, packet: bytes = b"") -> None:
     path = Path(path)
     unfinished = path.with_name(f".unfinished-{path.name}")
     Image.fromarray(image).save(unfinished, "JPEG", quality=92, exif=exif, xmp=packet)

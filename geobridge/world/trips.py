@@ -10,7 +10,14 @@ from rasterio.windows import Window
 
 from geobridge.errors import WorldError
 from geobridge.world.camera import Camera, looking_at, sensor_for
-from geobridge.world.photos import Shot, fov_of_focal, write_drone_photo, write_panorama
+from geobridge.world.photos import (
+    Shot,
+    focal_of_fov,
+    fov_of_focal,
+    write_drone_photo,
+    write_panorama,
+    write_street_photo,
+)
 from geobridge.world.planet import Town, World, parse_town
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import SIZE_M
@@ -223,19 +230,39 @@ def write_walk(
     out: str | Path,
     *,
     count: int = 10,
+    fov_deg: float | None = None,
     height: int = 512,
     date: int = 2,
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write `count` whole panoramas (2:1 JPEG) taken on streets, looking along them.
+    """Write street pictures (JPEG) taken at places of the town, looking along the street.
+
+    Args:
+        town: where.
+        out: folder for the pictures.
+        count: how many.
+        fov_deg: horizontal field of view, 15 to 120, of plain 4:3 photos: the nearest that a
+            focal length of whole millimetres has, since EXIF holds no other. None is whole 2:1
+            panoramas.
+        height: of the pictures in pixels.
+        date: 0 to 7.
+        seed: draws places and sensors.
+        progress: is told how many pictures of how many are done.
 
     Raises:
         WorldError: an option is out of range.
     """
     _check_count(count)
+    if fov_deg is not None and not 15 <= fov_deg <= 120:
+        raise WorldError(
+            f"A street photo cannot be {fov_deg:g} degrees wide: choose 15 to 120, or leave the "
+            f"field out for panoramas."
+        )
     today, rng = town.day(date), generator("walk", town.name, seed)
     places = town.places(count, seed)
+    focal_35mm = None if fov_deg is None else focal_of_fov(fov_deg)
+    write = write_panorama if focal_35mm is None else write_street_photo
     out, paths = _folder(out), []
     for place in places:
         picture = town.render(
@@ -244,7 +271,8 @@ def write_walk(
             size=height,
             date=date,
             yaw_deg=place.heading_deg,
-            full=True,
+            full=focal_35mm is None,
+            fov_deg=None if focal_35mm is None else fov_of_focal(focal_35mm),
             sensor=sensor_for("street", rng),
         )
         shot = Shot(
@@ -256,9 +284,10 @@ def write_walk(
             0.0,
             today.day_of_year,
             today.hour,
+            focal_35mm,
         )
         paths.append(out / f"street_{place.index:04d}.jpg")
-        write_panorama(paths[-1], picture, shot)
+        write(paths[-1], picture, shot)
         progress(len(paths), count)
     return paths
 

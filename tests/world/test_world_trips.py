@@ -1,5 +1,6 @@
 """Maps and photos the planet writes, read by the readers that real files go through."""
 
+import math
 from datetime import datetime
 
 import numpy as np
@@ -11,6 +12,8 @@ from world_stage import red_center
 from geobridge.errors import WorldError
 from geobridge.geo.photos import ground_width_m, read_photo_metadata
 from geobridge.imagery.decode import read_image
+from geobridge.imagery.street import street_field
+from geobridge.world.planet import Town
 from geobridge.world.trips import open_town, write_flight, write_map, write_walk
 
 
@@ -132,6 +135,46 @@ def test_walks_are_whole_panoramas_that_know_their_heading(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    # 35-mm equivalence by diagonals: half of 34.613 mm over the tangent of half the field is
+    # 17.31, 27.17 and 9.99, of which the nearest whole numbers are written.
+    ("fov_deg", "focal_35mm"),
+    [(90, 17), (65, 27), (120, 10)],
+)
+def test_plain_street_photos_read_back_with_their_field_and_heading(tmp_path, fov_deg, focal_35mm):
+    town = open_town("albion/0")
+    paths = write_walk(town, tmp_path, count=2, fov_deg=fov_deg, height=48)
+    for path, place in zip(paths, town.places(2), strict=True):
+        meta = read_photo_metadata(path)
+        assert (meta.width, meta.height, meta.focal_35mm) == (64, 48, focal_35mm)
+        assert meta.projection is None
+        assert (meta.lat, meta.lon) == pytest.approx((place.lat, place.lon), abs=1e-7)
+        assert meta.yaw_deg == pytest.approx(
+            (place.heading_deg + town.convergence_deg) % 360, abs=0.01
+        )
+        field = street_field(meta.width, meta.height, meta)
+        assert not field.is_panorama
+        # Between whole millimetres lie up to 4 degrees.
+        assert field.horizontal_fov_deg == pytest.approx(fov_deg, abs=2)
+        half_height = math.tan(math.radians(field.horizontal_fov_deg / 2)) * 48 / 64
+        assert field.vertical_fov_deg == pytest.approx(math.degrees(2 * math.atan(half_height)))
+
+
+@pytest.mark.parametrize("fov_deg", [40, 90])
+def test_a_plain_street_photo_shows_what_lies_at_its_angles(tmp_path, stage, monkeypatch, fov_deg):
+    # A red pillar 30 m ahead of a place and 8 m to the right of its heading, grid north.
+    stage.red_box(8, 30, half=1, top=4.0)
+    place = stage.town.place_at(0, 0)
+    monkeypatch.setattr(Town, "places", lambda *_: [place])
+    path = write_walk(stage.town, tmp_path, count=1, fov_deg=fov_deg, height=96, date=0)[0]
+    meta = read_photo_metadata(path)
+    field = street_field(meta.width, meta.height, meta)
+    half_width = math.tan(math.radians(field.horizontal_fov_deg / 2))
+    # Its front is 29 m away: that is where most of it is seen.
+    col = 64 * (1 + 8 / 29 / half_width)
+    assert red_center(read_image(path))[1] == pytest.approx(col, abs=2)
+
+
 def test_files_that_cannot_be_are_refused(tmp_path):
     town = open_town("albion/0")
     with pytest.raises(WorldError, match=r"end in \.tif"):
@@ -142,4 +185,7 @@ def test_files_that_cannot_be_are_refused(tmp_path):
         write_flight(town, tmp_path, pitch_deg=20)
     with pytest.raises(WorldError, match="at least one"):
         write_walk(town, tmp_path, count=0)
-    assert not (tmp_path / "town.tif").exists()
+    for fov_deg in (10, 130):
+        with pytest.raises(WorldError, match="degrees wide: choose 15 to 120"):
+            write_walk(town, tmp_path, fov_deg=fov_deg)
+    assert not list(tmp_path.iterdir())
