@@ -69,6 +69,7 @@ class Sensor:
         blur: 0 (sharp) to 1 (each pixel is the mean of its neighbours).
         noise: deviation of the grain, grey levels.
         seed: of the grain.
+        auto_exposure: 0 (the gain alone decides) to 1 (the mean of every picture is mid grey).
         jpeg_quality: 1 to 100 of the compression the picture went through, None for none.
     """
 
@@ -77,8 +78,12 @@ class Sensor:
     blur: float = 0.0
     noise: float = 0.0
     seed: int = 0
+    auto_exposure: float = 0.0
     jpeg_quality: int | None = None
 
+
+MID_GREY = 112.0
+"""What automatic exposure aims at, in grey levels."""
 
 # Tile servers compress harder than cameras.
 _JPEG_QUALITY = {"satellite": (55, 92), "drone": (70, 96), "street": (65, 95)}
@@ -102,5 +107,6 @@ def sensor_for(view: View, rng: np.random.Generator) -> Sensor:
         float(blur),
         float(noise),
         int(rng.integers(1 << 30)),
+        float(rng.uniform(0.4, 0.9)),
         int(rng.integers(*_JPEG_QUALITY[view])),
     )

@@ -12,7 +12,7 @@ from pyproj import CRS, Proj, Transformer
 
 from geobridge.errors import MissingExtraError, WorldError
 from geobridge.views import VIEWS, View
-from geobridge.world.camera import Camera, Sensor, looking_at, sensor_for
+from geobridge.world.camera import MID_GREY, Camera, Sensor, looking_at, sensor_for
 from geobridge.world.dates import DATES, Day, day
 from geobridge.world.regions import REGIONS, SIZE_M, Region, region_named
 from geobridge.world.seeds import generator
@@ -597,8 +597,13 @@ def _ortho_vector(
 def _develop(raw: np.ndarray, factor: int, sensor: Sensor) -> np.ndarray:
     from geobridge.world.kernels import develop
 
+    gain = np.array(sensor.gain)
+    if sensor.auto_exposure > 0:
+        # A sixteenth of the samples tells how bright a picture is; shades stay shades.
+        wanted = MID_GREY / max(1.0, float(raw[::4, ::4].mean()))
+        gain *= min(2.2, max(0.6, wanted)) ** sensor.auto_exposure
     picture: np.ndarray = develop(
-        raw, factor, np.array(sensor.gain), sensor.contrast, sensor.blur, sensor.noise, sensor.seed
+        raw, factor, gain, sensor.contrast, sensor.blur, sensor.noise, sensor.seed
     )
     if sensor.jpeg_quality is None:
         return picture

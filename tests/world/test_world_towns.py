@@ -12,7 +12,7 @@ import pytest
 from geobridge.errors import MissingExtraError, WorldError
 from geobridge.world import REGIONS, World
 from geobridge.world import kernels as k
-from geobridge.world.camera import Sensor
+from geobridge.world.camera import MID_GREY, Sensor
 from geobridge.world.planet import parse_town
 
 _DIGEST = """
@@ -220,6 +220,15 @@ def test_compression_is_part_of_the_sensor(town):
     packed = town.render("satellite", place, size=64, sensor=Sensor(jpeg_quality=10))
     difference = np.abs(sharp.astype(int) - packed)
     assert 1 < difference.mean() < 25
+
+
+def test_automatic_exposure_brings_every_date_to_mid_grey(town):
+    place = town.places(1)[0]
+    for date in range(3):
+        picture = town.render(
+            "satellite", place, size=64, date=date, sensor=Sensor(auto_exposure=1.0)
+        )
+        assert picture.mean() == pytest.approx(MID_GREY, abs=4)
 
 
 def test_a_sensor_is_drawn_by_its_seed(town):
