@@ -70,6 +70,26 @@ def build(
         )
 
 
+@app.command(epilog="Example: [b]geobridge world benchmark world-1k --out runs/world-1k[/b]")
+def benchmark(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="world-1k or world-1k-far, alone or followed by -2m, -5m, -10m (satellite), "
+            "-missing or -noise."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the places data set.")],
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Write a benchmark of 1,000 places, fixed by its seed. Run again, it continues."""
+    from geobridge.world.benchmark import build_benchmark
+
+    with progress_bar("places") as progress:
+        built = build_benchmark(name, out, workers=workers, progress=progress)
+    output().print(f"{name}: {built.places} places in {built.table}")
+
+
 @app.command(name="map", epilog="Example: [b]geobridge world map albion/0 --out town.tif[/b]")
 def draw_map(
     town: TownName,
@@ -86,46 +106,84 @@ def draw_map(
     output().print(f"{place.name} at {place.lat:.5f} {place.lon:.5f} in {out}")
 
 
-@app.command(epilog="Example: [b]geobridge world fly albion/0 --count 10 --out photos[/b]")
+_FLY_EXAMPLES = r"""
+Example: [b]geobridge world fly albion/0 --count 10 --out photos[/b]
+
+Along a path across that town:
+
+[b]printf 'lat,lon\n52.93373,-2.93562\n52.93597,-2.92892\n' > track.csv[/b]
+
+[b]geobridge world fly albion/0 --track track.csv --every-m 30 --out photos[/b]
+"""
+
+
+@app.command(epilog=_FLY_EXAMPLES)
 def fly(
     town: TownName,
     out: Annotated[Path, typer.Option(help="Folder for the photos.")],
-    count: Annotated[int, typer.Option(help="How many photos.")] = 10,
-    altitude_m: Annotated[float, typer.Option(help="Above the ground.")] = 120.0,
+    count: Annotated[
+        int | None, typer.Option(help="How many photos; 10 where no track is given.")
+    ] = None,
+    track: Annotated[
+        Path | None,
+        typer.Option(
+            help="Path to fly: CSV with columns lat, lon (and altitude_m above the ground), or "
+            "GeoJSON with a LineString."
+        ),
+    ] = None,
+    every_m: Annotated[float, typer.Option(help="Metres between the photos of a track.")] = 30.0,
+    altitude_m: Annotated[
+        float, typer.Option(help="Above the ground, unless the track says.")
+    ] = 120.0,
     pitch_deg: Annotated[float, typer.Option(help="-90 straight down to -10.")] = -90.0,
     yaw_deg: Annotated[
-        float | None, typer.Option(help="Heading from true north; random without it.")
+        float | None,
+        typer.Option(help="Heading from true north; else along the track, or random."),
     ] = None,
     focal_mm: Annotated[int, typer.Option(help="35-mm equivalent focal length.")] = 24,
     width: Annotated[int, typer.Option(help="Width of the 4:3 photos, px.")] = 960,
     date: Date = 1,
-    seed: Annotated[int, typer.Option(help="Another track.")] = 0,
+    seed: Annotated[int, typer.Option(help="Other places and sensors.")] = 0,
 ) -> None:
-    """Write drone photos with EXIF and XMP position, height and heading."""
+    """Write drone photos with EXIF and XMP position, height and heading.
+
+    Each looks at another place of the town; with --track they follow a path.
+    """
+    from geobridge.world.track import read_track
     from geobridge.world.trips import open_town, write_flight
 
+    path = None if track is None else read_track(track)
     place = open_town(town)
     with progress_bar("photos") as progress:
-        write_flight(
-            place, out, count=count, altitude_m=altitude_m, pitch_deg=pitch_deg, yaw_deg=yaw_deg,
-            focal_35mm=focal_mm, width=width, date=date, seed=seed, progress=progress,
+        paths = write_flight(
+            place, out, count=count, track=path, every_m=every_m, altitude_m=altitude_m,
+            pitch_deg=pitch_deg, yaw_deg=yaw_deg, focal_35mm=focal_mm, width=width, date=date,
+            seed=seed, progress=progress,
         )  # fmt: skip
-    output().print(f"{count} drone photos of {place.name} in {out}")
+    output().print(f"{len(paths)} drone photos of {place.name} in {out}")
 
 
 @app.command(epilog="Example: [b]geobridge world walk albion/0 --count 10 --out street[/b]")
 def walk(
     town: TownName,
-    out: Annotated[Path, typer.Option(help="Folder for the panoramas.")],
-    count: Annotated[int, typer.Option(help="How many panoramas.")] = 10,
-    height: Annotated[int, typer.Option(help="Height of the 2:1 panoramas, px.")] = 512,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    count: Annotated[int, typer.Option(help="How many pictures.")] = 10,
+    fov_deg: Annotated[
+        float | None,
+        typer.Option(help="Plain 4:3 photos this wide, 15 to 120, and no panoramas."),
+    ] = None,
+    height: Annotated[int, typer.Option(help="Height of the pictures, px.")] = 512,
     date: Date = 2,
     seed: Annotated[int, typer.Option(help="Another walk.")] = 0,
 ) -> None:
-    """Write street panoramas with EXIF position and their heading."""
+    """Write street panoramas, or plain photos, with EXIF position and heading."""
     from geobridge.world.trips import open_town, write_walk
 
     place = open_town(town)
-    with progress_bar("panoramas") as progress:
-        write_walk(place, out, count=count, height=height, date=date, seed=seed, progress=progress)
-    output().print(f"{count} panoramas of {place.name} in {out}")
+    with progress_bar("pictures") as progress:
+        write_walk(
+            place, out, count=count, fov_deg=fov_deg, height=height, date=date, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    kind = "panoramas" if fov_deg is None else "street photos"
+    output().print(f"{count} {kind} of {place.name} in {out}")

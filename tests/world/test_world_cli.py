@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 import rasterio
 from typer.testing import CliRunner
@@ -62,6 +65,22 @@ def test_map_fly_and_walk_write_their_files(tmp_path):
     assert walk.exit_code == 0, walk.output
     assert len(list((tmp_path / "f").glob("*.jpg"))) == 2
     assert len(list((tmp_path / "w").glob("*.jpg"))) == 1
+    assert "1 panoramas of edo/0@0" in walk.output
+    walk = run("walk", "edo/0", "--count", 2, "--height", 16, "--fov-deg", 90, "--out", tmp_path)
+    assert "2 street photos of edo/0@0" in walk.output
+
+
+def test_the_track_of_the_help_can_be_flown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = " ".join(run("fly", "--help").output.split())
+    printed = re.search(r"printf '([^']*)' > track.csv", shown)
+    Path("track.csv").write_text(printed[1].replace("\\n", "\n"))
+    words = re.search(r"geobridge world (fly \S+ --track .* --out photos)", shown)[1].split()
+    done = run(*words, "--width", 16)
+    assert done.exit_code == 0, done.output
+    # 515 m of way: one photo at its beginning, 17 every 30 m, and one at its end.
+    assert "19 drone photos of albion/0@0 in photos" in done.output
+    assert len(list(Path("photos").iterdir())) == 19
 
 
 @pytest.mark.parametrize(
@@ -70,6 +89,8 @@ def test_map_fly_and_walk_write_their_files(tmp_path):
         (["map", "atlantis/0", "--out", "a.tif"], "no region 'atlantis'"),
         (["map", "edo", "--out", "a.tif"], "names no town"),
         (["fly", "edo/0", "--out", "f", "--count", "0"], "at least one"),
+        (["walk", "edo/0", "--out", "f", "--fov-deg", "5"], "choose 15 to 120"),
+        (["fly", "edo/0", "--out", "f", "--track", "a.csv"], "a.csv cannot be read"),
         (["build", "p", "--regions", "atlantis"], "no region 'atlantis'"),
         (["build", "p", "--missing", "boat=1"], "no share"),
         (["build", "p", "--size", "2"], "8 to 1024 px"),
