@@ -69,6 +69,19 @@ class WorldPlace:
         return f"{self.town.replace('/', '-').replace('@', '-')}-{self.index:05d}"
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A view of a place that is planned, so that many can be drawn in the order of their dates.
+
+    Attributes:
+        date: of the picture.
+        draw: gives the picture, uint8 (H, W, 3).
+    """
+
+    date: int
+    draw: Callable[[], np.ndarray]
+
+
 class World:
     """A planet. The same seed is the same planet, on every machine.
 
@@ -80,13 +93,19 @@ class World:
         _need_numba()
         self.seed = seed
 
-    def town(self, region: str, index: int = 0) -> "Town":
+    def town(self, region: str, index: int = 0, open_dates: int = DATES) -> "Town":
         """The town number `index` (from 0, without end) of a region.
+
+        Args:
+            region: name of a region.
+            index: which of its towns.
+            open_dates: how many dates stay in memory, 26 MB and 45 ms each; the one that was
+                needed longest ago goes first.
 
         Raises:
             WorldError: there is no such region, or the index is negative.
         """
-        return Town(region_named(region), index, self.seed)
+        return Town(region_named(region), index, self.seed, open_dates)
 
 
 def parse_town(text: str) -> tuple[str, int, int]:
@@ -110,7 +129,7 @@ class Town:
     directions are measured from grid north; true north differs by `convergence_deg`.
     """
 
-    def __init__(self, region: Region, index: int, seed: int = 0) -> None:
+    def __init__(self, region: Region, index: int, seed: int = 0, open_dates: int = DATES) -> None:
         _need_numba()
         if index < 0:
             raise WorldError(f"Towns are numbered from 0, and {index} is below: choose another.")
@@ -136,6 +155,7 @@ class Town:
         )
         self.scene: Scene = lay_out(region, seed, index)
         self._ground: Ground = draw_ground(self.scene, seed, index)
+        self._open_dates = max(1, open_dates)
         self._dated: OrderedDict[int, Dated] = OrderedDict()
 
     # -- where things are --------------------------------------------------------------------
@@ -233,10 +253,14 @@ class Town:
 
     def _at(self, date: int) -> "Dated":
         if date in self._dated:
+            self._dated.move_to_end(date)
             return self._dated[date]
         from geobridge.world.rasters import draw_date
 
-        dated = draw_date(self._ground, self.scene, self.day(date), date, self.seed, self.index)
+        today = self.day(date)
+        while len(self._dated) >= self._open_dates:
+            self._dated.popitem(last=False)
+        dated = draw_date(self._ground, self.scene, today, date, self.seed, self.index)
         self._dated[date] = dated
         return dated
 
@@ -358,7 +382,36 @@ class Town:
         street_yaw_deg: float = 0.0,
         dates: tuple[int, int, int] | None = None,
     ) -> dict[View, np.ndarray]:
-        """The three views of a place, each on a date and by a sensor of its own.
+        """The views of a place as `shots` plans them, drawn."""
+        planned = self.shots(
+            place,
+            rng,
+            size=size,
+            gsd_m=gsd_m,
+            satellite_m=satellite_m,
+            drone=drone,
+            views=views,
+            drone_yaw_deg=drone_yaw_deg,
+            street_yaw_deg=street_yaw_deg,
+            dates=dates,
+        )
+        return {view: shot.draw() for view, shot in planned.items()}
+
+    def shots(
+        self,
+        place: WorldPlace,
+        rng: np.random.Generator,
+        *,
+        size: int = 128,
+        gsd_m: float = 0.8,
+        satellite_m: float | None = None,
+        drone: DroneKind = "camera",
+        views: Collection[View] = VIEWS,
+        drone_yaw_deg: float | None = None,
+        street_yaw_deg: float = 0.0,
+        dates: tuple[int, int, int] | None = None,
+    ) -> dict[View, Shot]:
+        """Plan the three views of a place, each on a date and by a sensor of its own.
 
         A drone's camera looks down in half of the cases and obliquely otherwise, from 70 to
         180 m, turned to any side unless `drone_yaw_deg` says which; a reverse crop shows 80 to
@@ -379,10 +432,10 @@ class Town:
             dates: of drone, street and satellite; three different ones where None.
 
         Raises:
-            WorldError: an argument is out of range.
+            WorldError: an argument is out of range (when the shot is drawn).
         """
         drawn = [int(date) for date in rng.permutation(DATES)[:3]]
-        on = dict(zip(("drone", "street", "satellite"), dates or drawn, strict=True))
+        on = dict(zip(VIEWS, dates or drawn, strict=True))
         nadir, as_crop = rng.random() < 0.5, rng.random() < 0.5
         pitch = -90.0 if nadir else float(rng.uniform(-80, -45))
         altitude = float(rng.uniform(80, 180) if nadir else rng.uniform(70, 130))
@@ -394,7 +447,7 @@ class Town:
         pixels = size if satellite_m is None else max(8, round(satellite_m / gsd_m))
         ground_m = (satellite_m or size * gsd_m) * stretch
         crop = drone == "crop" or (drone == "either" and as_crop)
-        shots: dict[View, Callable[[], np.ndarray]] = {
+        draw: dict[View, Callable[[], np.ndarray]] = {
             "drone": lambda: self.render(
                 "drone",
                 place,
@@ -425,7 +478,7 @@ class Town:
                 sensor=sensors["satellite"],
             ),
         }
-        return {view: shots[view]() for view in VIEWS if view in views}
+        return {view: Shot(on[view], draw[view]) for view in VIEWS if view in views}
 
     def _ortho(
         self,

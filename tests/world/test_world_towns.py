@@ -174,6 +174,31 @@ def test_views_may_share_a_date(town):
     assert (same["satellite"] != other["satellite"]).any()
 
 
+def test_a_town_keeps_as_many_dates_open_as_asked_and_draws_the_same():
+    few, all_dates = World(0).town("albion", 0, open_dates=1), World(0).town("albion", 0)
+    place = few.places(1)[0]
+    for date in (0, 3, 0):
+        first, second = (
+            town.render("drone", place, size=24, date=date) for town in (few, all_dates)
+        )
+        assert (first == second).all()
+        assert list(few._dated) == [date]
+
+
+def test_shots_know_their_dates_before_they_are_drawn(town):
+    place = town.places(1)[0]
+    planned = town.shots(place, np.random.default_rng(5), size=32)
+    drawn = town.render_all(place, np.random.default_rng(5), size=32)
+    assert len({shot.date for shot in planned.values()}) == 3
+    given = town.shots(place, np.random.default_rng(5), size=32, dates=(1, 2, 3))
+    assert {view: shot.date for view, shot in given.items()} == {
+        "drone": 1,
+        "street": 2,
+        "satellite": 3,
+    }
+    assert all((shot.draw() == drawn[view]).all() for view, shot in planned.items())
+
+
 def test_cranes_stand_until_the_house_does():
     for index in range(8):
         town = World(0).town("albion", index)
