@@ -230,7 +230,7 @@ def _begin(out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None
     wanted = {"version": PLANET_VERSION, **json.loads(json.dumps(asdict(recipe))), "split": split}
     towns = {job.town: job.places for job in jobs}
     if note.is_file():
-        begun = json.loads(note.read_text())
+        begun = _read_note(note)
         _check_begun(out, begun, wanted, towns)
         towns = {**begun["towns"], **towns}
     elif out.is_dir() and any(path != unfinished for path in out.iterdir()):
@@ -243,6 +243,16 @@ def _begin(out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None
     unfinished.replace(note)
     for folder in (*VIEWS, ".towns"):
         (out / folder).mkdir(exist_ok=True)
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        begun = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        begun = None
+    if not isinstance(begun, dict):
+        raise WorldError(f"{note} is no note of the planet's: choose another folder.")
+    return begun
 
 
 def _check_begun(

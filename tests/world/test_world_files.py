@@ -258,6 +258,9 @@ def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path):
     note.write_text(json.dumps(begun))
     with pytest.raises(WorldError, match="begun by version 1 of the planet"):
         build_places(tmp_path / "p", ["prairie"], 1, 4, RECIPE, workers=1)
+    note.write_text("[]")
+    with pytest.raises(WorldError, match=r"world\.json is no note of the planet's"):
+        build_places(tmp_path / "p", ["prairie"], 1, 4, RECIPE, workers=1)
     foreign = tmp_path / "f"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
