@@ -135,9 +135,9 @@ def build_benchmark(
     )
     if digest(map(truth_of, iter_places(out))) != DIGESTS.get(name):
         raise WorldError(
-            f"{out} has other places or texts than {name}, which was fixed on version "
-            f"{DIGESTS_VERSION} of the planet, and this is version {PLANET_VERSION}: install the "
-            f"release of geobridge that has that planet."
+            f"{out} holds other places or texts than {name}, which was recorded on version "
+            f"{DIGESTS_VERSION} of the planet (this is version {PLANET_VERSION}): build it with "
+            f"the release of geobridge that recorded it."
         )
     return built
 

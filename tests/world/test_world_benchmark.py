@@ -269,7 +269,7 @@ def test_another_planet_is_not_the_benchmarks(tmp_path, monkeypatch):
     monkeypatch.setitem(DIGESTS, "tiny", "0" * 32)
     monkeypatch.setattr(module, "DIGESTS_VERSION", 77)
 
-    with pytest.raises(WorldError, match="fixed on version 77 of the planet"):
+    with pytest.raises(WorldError, match="recorded on version 77 of the planet"):
         build_benchmark("tiny", tmp_path / "b", workers=1)
 
 
