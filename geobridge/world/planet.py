@@ -415,14 +415,15 @@ class Town:
 
         A drone's camera looks down in half of the cases and obliquely otherwise, from 70 to
         180 m, turned to any side unless `drone_yaw_deg` says which; a reverse crop shows 80 to
-        180 m of ground. The satellite is misplaced by up to 1.5 m, as real ones are.
+        180 m of ground. The satellite is misplaced by up to 1.5 m and 2 % too large or too small,
+        as real ones are.
 
         Args:
             place: where.
             rng: draws everything that is not given. A picture depends on its state alone, and not
                 on which `views` are wanted.
             size: height of the drone's and the street's picture in pixels.
-            gsd_m: of the satellite, metres a pixel; each picture differs by up to 12 %.
+            gsd_m: of the satellite, metres a pixel.
             satellite_m: side of the satellite's ground, `size * gsd_m` where None; the picture
                 has `satellite_m / gsd_m` pixels a side, rounded.
             drone: a perspective `camera`, the paper's reverse `crop`, or `either` by chance.
@@ -442,7 +443,7 @@ class Town:
         fov, crop_m = float(rng.uniform(45, 70)), float(rng.uniform(80, 180))
         yaw = float(rng.uniform(0, 360))
         dx, dy = (float(shift) for shift in rng.uniform(-1.5, 1.5, 2))
-        stretch = float(rng.uniform(0.9, 1.12))
+        stretch = float(rng.uniform(0.98, 1.02))
         sensors = {view: sensor_for(view, rng) for view in VIEWS}
         pixels = size if satellite_m is None else max(8, round(satellite_m / gsd_m))
         ground_m = (satellite_m or size * gsd_m) * stretch
