@@ -14,7 +14,7 @@ from geobridge.errors import WorldError
 from geobridge.imagery.decode import read_image
 from geobridge.places.table import iter_places
 from geobridge.views import MODALITIES
-from geobridge.world import REGIONS, Town, World
+from geobridge.world import REGIONS, World
 from geobridge.world import benchmark as module
 from geobridge.world.benchmark import (
     BENCHMARKS,
@@ -39,9 +39,12 @@ JOBS = [TownJob("levant", 0, 3)]
 
 @pytest.fixture(scope="module", autouse=True)
 def _towns_are_laid_out_once():
-    laid_out = cache(lambda seed, region, index: Town(REGIONS[region], index, seed))
+    lay_out = World.town
+    laid_out = cache(lambda seed, *name, **options: lay_out(World(seed), *name, **options))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(World, "town", lambda self, *name: laid_out(self.seed, *name))
+        patch.setattr(
+            World, "town", lambda self, *name, **options: laid_out(self.seed, *name, **options)
+        )
         yield
 
 
