@@ -1,327 +1,200 @@
-"""A place in words: facts read from the scene, then sentences made of them.
+"""A place in words: two to four sentences made of its facts.
 
-A fact is only what stays: no cars, nothing that stands on some dates alone, no word that fits a
-single view. Sentences say where things are by the compass, never by left and right.
+Which facts are told is the same for all wordings of a place. Sentences say where things are by the
+compass or by each other, never by left and right, and use no word that fits a single view.
 """
 
-import math
-from collections import Counter
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geobridge.errors import WorldError
-from geobridge.world.regions import Region
+from geobridge.world.facts import COMPASS, Fact, compass, facts
 from geobridge.world.seeds import generator
 
 if TYPE_CHECKING:
     from geobridge.world.planet import Town, WorldPlace
-    from geobridge.world.scene import Band, Building
 
-COMPASS = (
-    "north",
-    "north-east",
-    "east",
-    "south-east",
-    "south",
-    "south-west",
-    "west",
-    "north-west",
+__all__ = ["COMPASS", "MOST_TOKENS", "Fact", "compass", "describe", "facts", "tokens", "told_facts"]
+
+MOST_TOKENS = 75
+"""CLIP reads 77 tokens, two of which are its marks of start and end."""
+
+# fmt: off
+_LONG = frozenset((
+    "unpaved", "cul", "terraced", "shophouse", "shophouses", "townhouses", "churchyard",
+    "churchyards", "warehouses", "silo", "silos", "greenhouses", "bungalows", "masts", "orchards",
+    "windmills", "ochre", "tiled", "storeys", "broadleaf", "conifer", "enclose", "curving",
+))
+# fmt: on
+"""Words that CLIP's vocabulary splits in two."""
+
+
+@lru_cache(maxsize=8192)
+def tokens(text: str) -> int:
+    """How many tokens CLIP makes of a text of this module's words, without start and end."""
+    pieces = re.findall(r"[a-z]+|[^a-z\s]", text.lower())
+    return len(pieces) + sum(piece in _LONG for piece in pieces)
+
+
+# -- which facts are told --------------------------------------------------------------------
+
+_ORDER = (
+    ("road", 0),
+    ("water", 0),
+    ("landmark", 0),
+    ("beyond", 0),
+    ("node", 0),
+    ("area", 0),
+    ("building", 0),
+    ("front", 0),
+    ("landmark", 1),
+    ("area", 1),
+    ("avenue", 0),
+    ("front", 1),
+    ("rail", 0),
+    ("building", 1),
+    ("trees", 0),
+    ("node", 1),
+    ("solar", 0),
+    ("rim", 0),
+    ("landmark", 2),
+    ("area", 2),
+)
+"""Kinds of facts and which one of them, in the order in which they may take room."""
+
+
+def _choose(found: list[Fact]) -> list[Fact]:
+    """The weightiest facts that fit, however they are worded; the first of all always does."""
+    by_kind: dict[str, list[Fact]] = {}
+    for fact in found:
+        by_kind.setdefault(fact.kind, []).append(fact)
+    told: list[Fact] = []
+    longest = _Writer(None)
+    for kind, number in _ORDER:
+        if number < len(by_kind.get(kind, ())):
+            more = [*told, by_kind[kind][number]]
+            if not told or tokens(longest.text(more)) <= MOST_TOKENS:
+                told = more
+    return told
+
+
+def told_facts(
+    town: "Town", place: "WorldPlace", noise: float = 0.0, radius_m: float = 50.0
+) -> list[Fact]:
+    """The facts that every description of a place tells, spoilt at the rate `noise`."""
+    told = _choose(facts(town, place, radius_m))
+    return _choose(_spoil(told, town, place, noise, radius_m)) if noise > 0 else told
+
+
+# -- facts that are wrong --------------------------------------------------------------------
+
+_INVENTED = (
+    "church",
+    "mosque",
+    "temple",
+    "school",
+    "supermarket",
+    "warehouse",
+    "water tower",
+    "fuel station",
 )
 
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
+def _spoil(
+    told: list[Fact], town: "Town", place: "WorldPlace", noise: float, radius: float
+) -> list[Fact]:
+    """Wrong colours and directions, missing landmarks and a made-up one, each at rate `noise`.
 
-@dataclass(frozen=True)
-class Fact:
-    """Something that is true of a place.
-
-    Attributes:
-        kind: layout, water, rail, building, landmark, area or trees.
-        name: a noun of the scene ("church", "canal", "detached house").
-        count: how many, where that is told.
-        colours: words for roofs (buildings, landmarks).
-        walls: word for the walls, or "".
-        direction: compass word from the place, "" for around or here.
-        detail: what else is told: the run of a street, storeys, the other side of the water.
+    Every draw is made whatever the rate, so that what is wrong at a low rate is wrong at a higher.
     """
-
-    kind: str
-    name: str
-    count: int = 1
-    colours: tuple[str, ...] = ()
-    walls: str = ""
-    direction: str = ""
-    detail: str = ""
-
-
-def compass(dx: float, dy: float) -> str:
-    """The nearest of eight compass words for a vector east, north."""
-    return COMPASS[round(math.degrees(math.atan2(dx, dy)) / 45) % 8]
-
-
-def _run(dx: float, dy: float) -> str:
-    """The way a line runs, told without a sense of direction."""
-    words = (
-        "north to south",
-        "north-east to south-west",
-        "east to west",
-        "north-west to south-east",
-    )
-    return words[round(math.degrees(math.atan2(dx, dy)) / 45) % 4]
-
-
-def facts(town: "Town", place: "WorldPlace", radius_m: float = 50.0) -> list[Fact]:
-    """All facts on the square of half side `radius_m` around a place, the weightiest first."""
-    found = [*_layout(town, place, radius_m), *_bands(town, place, radius_m)]
-    found += _landmarks(town, place, radius_m) + _areas(town, place, radius_m)
-    found += _buildings(town, place, radius_m) + _trees(town, place, radius_m)
-    return found
-
-
-def _layout(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
-    network, out = town.scene.network, []
-    x, y = place.x_m, place.y_m
-    road = min(network.roads, key=lambda r: float(np.hypot(*(r.points - (x, y)).T).min()))
-    i = int(np.argmin(np.hypot(*(road.points - (x, y)).T)))
-    a, b = road.points[max(0, i - 3)], road.points[min(len(road.points) - 1, i + 3)]
-    dx, dy = b - a
-    first, last = road.points[1] - road.points[0], road.points[-1] - road.points[-2]
-    turn = abs(math.degrees(math.atan2(*first) - math.atan2(*last))) % 360
-    detail = ("curving " if min(turn, 360 - turn) > 20 else "") + _run(float(dx), float(dy))
-    name = road.kind if road.paved else "unpaved " + road.kind
-    out.append(Fact("layout", name, detail=detail))
-    near = []
-    for number, (nx, ny) in enumerate(network.nodes):
-        away = math.hypot(nx - x, ny - y)
-        if max(abs(nx - x), abs(ny - y)) < radius - 5:
-            arms = len(network.meeting(number))
-            if arms >= 3 or (arms == 1 and away < 35):
-                near.append((away, number, arms))
-    for away, number, arms in sorted(near)[:2]:
-        nx, ny = network.nodes[number]
-        where = compass(nx - x, ny - y) if away > 14 else ""
-        if number in network.roundabouts and arms >= 3:
-            out.append(Fact("layout", "roundabout", arms, direction=where))
-        elif arms == 1:
-            out.append(Fact("layout", "dead end", direction=where))
-        else:
-            names = {3: "T-junction", 4: "crossroads"}
-            out.append(Fact("layout", names.get(arms, "junction"), arms, direction=where))
-    return out
-
-
-def _nearest(band: "Band", x: float, y: float) -> tuple[float, float, float, float]:
-    """The point of a band nearest to (x, y) and the band's direction there."""
-    i = int(np.argmin(np.hypot(*(band.points - (x, y)).T)))
-    dx, dy = band.points[min(i + 1, len(band.points) - 1)] - band.points[max(i - 1, 0)]
-    return float(band.points[i][0]), float(band.points[i][1]), float(dx), float(dy)
-
-
-def _bands(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
+    rng = generator("spoil", town.name, round(place.x_m * 10), round(place.y_m * 10))
+    near = town.scene.buildings_near(place.x_m, place.y_m, radius + 30)
+    region = town.region
+    roofs = _absent(region.roofs + region.flat_roofs, (b.roof_colour[0] for b in near))
+    walls = _absent(region.walls, (b.wall_colour[0] for b in near))
     out = []
-    for band in town.scene.bands:
-        bx, by, dx, dy = _nearest(band, place.x_m, place.y_m)
-        # Points of a band lie 12 m apart; the foot of the perpendicular is nearer.
-        size = math.hypot(dx, dy)
-        off = ((place.x_m - bx) * dy - (place.y_m - by) * dx) / size
-        if abs(off) - band.half_width_m > radius - 4:
+    for fact in told:
+        missing, colour, wall, turned = rng.random(4) < noise
+        roof_pick, wall_pick, turn = rng.integers(99), rng.integers(99), int(rng.integers(2, 7))
+        if missing and fact.kind in ("landmark", "area"):
             continue
-        where = compass(-off * dy, off * dx) if abs(off) > band.half_width_m + 2 else ""
-        bridges = town.scene.bridges if band.kind != "railway" else []
-        bridge = any(
-            max(abs(px - place.x_m), abs(py - place.y_m)) < radius - 5 for px, py in bridges
-        )
-        detail = _run(dx, dy) + (", bridge" if bridge else "")
-        kind = "rail" if band.kind == "railway" else "water"
-        out.append(Fact(kind, band.kind, direction=where, detail=detail))
+        if colour and fact.colours and fact.kind in _ROOFED:
+            others = [word for word in roofs if word not in fact.colours]
+            fact = replace(fact, colours=(others[roof_pick % len(others)],), mix="")
+        if wall and fact.walls:
+            others = [word for word in walls if word not in fact.walls]
+            fact = replace(fact, walls=others[wall_pick % len(others)])
+        if turned:
+            fact = _turned(fact, turn)
+        out.append(fact)
+    made_up = rng.random() < noise
+    there = {building.kind for building in near}
+    names = [name for name in _INVENTED if name not in there]
+    name, where = names[rng.integers(len(names))], COMPASS[rng.integers(8)]
+    colour_word, wall_word = roofs[rng.integers(len(roofs))], walls[rng.integers(len(walls))]
+    if made_up:
+        out.insert(0, Fact("landmark", name, 1, (colour_word,), walls=wall_word, direction=where))
     return out
 
 
-def _across(town: "Town", place: "WorldPlace", x: float, y: float, radius: float) -> str:
-    """The water that separates (x, y) from the place, or ""."""
-    for band in town.scene.bands:
-        if band.kind == "railway":
-            continue
-        sides = []
-        for px, py in ((place.x_m, place.y_m), (x, y)):
-            bx, by, dx, dy = _nearest(band, px, py)
-            off = ((px - bx) * dy - (py - by) * dx) / math.hypot(dx, dy)
-            sides.append(off if abs(off) > band.half_width_m else 0.0)
-        if sides[0] * sides[1] < 0 and abs(sides[0]) < radius:
-            return band.kind
-    return ""
+_ROOFED = ("landmark", "building", "front")
 
 
-def _landmarks(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
-    out = []
-    for building in town.scene.buildings_near(place.x_m, place.y_m, radius - 3):
-        dx, dy = building.box.x - place.x_m, building.box.y - place.y_m
-        if building.landmark and building.dates is None:
-            across = _across(town, place, building.box.x, building.box.y, radius)
-            out.append(
-                Fact(
-                    "landmark",
-                    building.kind,
-                    colours=(building.roof_colour[0],),
-                    walls=building.wall_colour[0],
-                    direction=compass(dx, dy),
-                    detail=f"across the {across}" if across else "",
-                )
-            )
-    return out
+def _absent(colours: Iterable[tuple[str, object]], present: Iterable[str]) -> list[str]:
+    """A country's colour words of which nothing near is; all of them where too few are left."""
+    words = list(dict.fromkeys(word for word, _ in colours))
+    gone = set(present)
+    left = [word for word in words if word not in gone]
+    return left if len(left) > 3 else words
 
 
-_TOLD_AREAS = {
-    "pond": 0,
-    "pitch": 0,
-    "running track": 0,
-    "tennis court": 0,
-    "sports court": 0,
-    "square": 0,
-    "bowling green": 0,
-    "park": 0,
-    "playing field": 0,
-    "car park": 1,
-    "churchyard": 2,
-    "wood": 1,
-    "orchard": 1,
-    "field": 2,
-    "pool": 1,
-}
+def _turned(fact: Fact, eighths: int) -> Fact:
+    """A fact with its directions turned by a quarter or more."""
 
+    def turn(word: str) -> str:
+        return COMPASS[(COMPASS.index(word) + eighths) % 8]
 
-def _areas(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for area in town.scene.areas:
-        dx, dy = area.box.x - place.x_m, area.box.y - place.y_m
-        if area.kind in _TOLD_AREAS and max(abs(dx), abs(dy)) < radius - 2:
-            groups.setdefault(area.kind, []).append((dx, dy))
-    out = []
-    for kind, spots in groups.items():
-        dx, dy = np.mean(spots, axis=0)
-        spread = max(math.hypot(sx - dx, sy - dy) for sx, sy in spots)
-        near = math.hypot(dx, dy) < 10 or spread > 35
-        across = _across(town, place, place.x_m + float(dx), place.y_m + float(dy), radius)
-        out.append(
-            Fact(
-                "area",
-                kind,
-                len(spots),
-                direction="" if near else compass(float(dx), float(dy)),
-                detail=f"across the {across}" if across and len(spots) == 1 else "",
-            )
-        )
-    return sorted(out, key=lambda fact: (_TOLD_AREAS[fact.name], fact.name))
-
-
-_UNTOLD = ("shed", "church tower", "minaret", "temple gate", "fuel canopy")
-
-
-def _buildings(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
-    groups: dict[str, list[Building]] = {}
-    for building in town.scene.buildings_near(place.x_m, place.y_m, radius):
-        if (
-            building.dates is None
-            and building.kind not in _UNTOLD
-            and building.kind not in town.scene.landmark_kinds
-        ):
-            groups.setdefault(building.kind, []).append(building)
-    out = []
-    for kind, members in sorted(groups.items(), key=lambda item: -len(item[1])):
-        roofs = Counter(member.roof_colour[0] for member in members)
-        walls = Counter(member.wall_colour[0] for member in members)
-        told = [word for word, n in roofs.most_common(2) if n >= 0.25 * len(members)]
-        wall, n = walls.most_common(1)[0]
-        dx = float(np.mean([member.box.x for member in members])) - place.x_m
-        dy = float(np.mean([member.box.y for member in members])) - place.y_m
-        storeys = max(round((member.eave_m - 0.3) / 3) for member in members)
-        even = math.hypot(dx, dy) < (0.25 if len(members) > 2 else 0.1) * radius
-        out.append(
-            Fact(
-                "building",
-                kind,
-                len(members),
-                tuple(told),
-                wall if n > 0.5 * len(members) else "",
-                "" if even else compass(dx, dy),
-                str(storeys) if storeys >= 3 else "",
-            )
-        )
-    panels = {
-        owner.number
-        for box, owner in town.scene.solar
-        if max(abs(box.x - place.x_m), abs(box.y - place.y_m)) < radius
-    }
-    if panels:
-        out.append(Fact("solar", "solar roof", len(panels)))
-    return out
-
-
-def _trees(town: "Town", place: "WorldPlace", radius: float) -> list[Fact]:
-    trees = town.scene.trees
-    inside = trees[np.abs(trees[:, :2] - (place.x_m, place.y_m)).max(axis=1) < radius]
-    if len(inside) < 4:
-        return [Fact("trees", "tree", len(inside))]
-    names = ("broadleaf", "conifer", "palm", "cypress", "pine", "shrub", "fruit")
-    kind = Counter(inside[:, 4].astype(int).tolist()).most_common(1)[0]
-    word = names[kind[0]] if kind[1] > 0.5 * len(inside) else ""
-    dx, dy = (inside[:, :2] - (place.x_m, place.y_m)).mean(axis=0)
-    where = compass(float(dx), float(dy)) if math.hypot(dx, dy) > 0.22 * radius else ""
-    return [Fact("trees", "tree", len(inside), (word,) if word else (), direction=where)]
+    if fact.direction:
+        fact = replace(fact, direction=turn(fact.direction))
+    word, of, _ = fact.relation.partition(" of")
+    return replace(fact, relation=turn(word) + of) if of else fact
 
 
 # -- sentences -------------------------------------------------------------------------------
 
-_INVENTED = ("church", "water tower", "warehouse", "supermarket", "school")
-
-
-def _spoil(found: list[Fact], region: Region, rng: np.random.Generator, noise: float) -> list[Fact]:
-    """Wrong colours, missing landmarks and made-up ones, each at the rate `noise`."""
-    words = [word for word, _ in region.roofs + region.flat_roofs]
-    out = []
-    for fact in found:
-        if rng.random() >= noise:
-            out.append(fact)
-        elif fact.colours and fact.kind == "building":
-            others = [word for word in words if word not in fact.colours]
-            out.append(replace(fact, colours=(str(rng.choice(others)),)))
-        elif fact.direction and fact.kind != "landmark":
-            out.append(replace(fact, direction=str(rng.choice(COMPASS))))
-        elif fact.kind not in ("landmark", "area"):
-            out.append(fact)
-    if rng.random() < noise:
-        name = str(rng.choice(_INVENTED))
-        colour, where = str(rng.choice(words)), str(rng.choice(COMPASS))
-        out.append(Fact("landmark", name, colours=(colour,), direction=where))
-    return out
-
-
 _NAMES: dict[str, tuple[str, ...]] = {
     "main road": ("main road", "wide road", "through road"),
-    "street": ("street", "side street", "residential street"),
+    "street": ("street", "side street", "minor road"),
     "lane": ("lane", "narrow lane"),
     "unpaved main road": ("unpaved road", "dirt road"),
-    "unpaved street": ("unpaved street", "dirt street", "earth track"),
+    "unpaved street": ("unpaved street", "dirt street", "earth road"),
     "unpaved lane": ("dirt lane", "earth track"),
     "dead end": ("dead end", "cul-de-sac"),
-    "T-junction": ("T-junction", "three-way junction"),
+    "T-junction": ("T-junction", "T-shaped junction"),
+    "Y-junction": ("Y-junction", "fork"),
     "crossroads": ("crossroads", "four-way junction"),
     "railway": ("railway line", "railway", "rail track"),
-    "detached house": ("detached house", "house", "single-family home"),
+    "detached house": ("detached house", "house", "family home"),
     "terraced house": ("terraced row", "row of terraced houses"),
     "apartment block": ("apartment block", "block of flats", "apartment building"),
+    "office block": ("office block", "office building"),
     "shop": ("shop", "store", "commercial building"),
     "shophouse": ("shophouse", "narrow shophouse"),
     "townhouse": ("townhouse", "town house"),
     "supermarket": ("supermarket", "large store"),
+    "stadium": ("stadium", "sports stadium"),
+    "mast": ("mast", "radio mast"),
     "pitch": ("football pitch", "sports pitch"),
     "car park": ("car park", "parking area"),
     "pool": ("swimming pool", "pool"),
     "wood": ("wood", "patch of woodland"),
     "field": ("field", "farm field"),
-    "park": ("park", "small park"),
+    "park": ("park", "public park"),
     "square": ("square", "paved square"),
     "pond": ("pond", "small lake"),
     "playing field": ("playing field", "grass field"),
@@ -329,151 +202,249 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "sports court": ("sports court", "playing court"),
 }
 
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
 
 def _number(count: int) -> str:
     if count < len(_NUMBERS):
         return _NUMBERS[count]
-    return "a dozen" if count <= 13 else "many" if count < 22 else "a great many"
+    if count < 14:
+        return "about a dozen"
+    return "about fifteen" if count < 18 else "about twenty" if count < 23 else "over twenty"
 
 
 def _plural(noun: str) -> str:
     head, of, tail = noun.partition(" of ")
-    if head.endswith(("ch", "s")):
-        return head + ("es" if not head.endswith("roads") else "") + of + tail
-    return (head[:-1] + "ies" if head.endswith("ry") else head + "s") + of + tail
+    if head.endswith("ch"):
+        head += "es"
+    elif not head.endswith("crossroads"):
+        head += "s"
+    return head + of + tail
 
 
 def _a(noun: str) -> str:
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
-class _Writer:
-    """Chooses words for facts; one random generator decides, so a variant is reproducible."""
+def _short(name: str) -> str:
+    """How something is called once it was named."""
+    first, _, rest = name.partition(" ")
+    return rest if first in ("football", "sports", "public", "swimming", "paved", "radio") else name
 
-    def __init__(self, rng: np.random.Generator) -> None:
+
+def _listed(parts: list[str], last: str = " and ") -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + last + parts[-1]
+
+
+class _Writer:
+    """Words facts. One random generator decides, or None, which always takes the longest words."""
+
+    def __init__(self, rng: np.random.Generator | None) -> None:
         self.rng = rng
 
     def pick(self, *options: str) -> str:
+        if self.rng is None:
+            return max(options, key=tokens)
         return str(options[int(self.rng.integers(len(options)))])
+
+    def text(self, told: list[Fact]) -> str:
+        """All sentences."""
+        of = {kind: [fact for fact in told if fact.kind == kind] for kind, _ in _ORDER}
+        things = of["landmark"] + of["area"]
+        street = self.street(of["road"][0], of["node"], of["avenue"]) if of["road"] else ""
+        middle = [
+            self.lines(of["water"] + of["rail"], of["beyond"]),
+            self.things(things),
+            self.buildings(of["building"]),
+            self.fronts(of["front"]),
+        ]
+        green = self.green(of["trees"] + of["solar"] + of["rim"])
+        sentences = [text for text in middle if text]
+        if self.rng is not None:
+            sentences = [sentences[i] for i in self.rng.permutation(len(sentences))]
+            at_end = self.rng.random() < 0.3
+            sentences = [*sentences, street] if at_end else [street, *sentences]
+        else:
+            sentences = [street, *sentences]
+        sentences += [green] if green else []
+        while len(sentences) > 4:
+            sentences[-2:] = ["; ".join(sentences[-2:])]
+        return " ".join(text[0].upper() + text[1:] + "." for text in sentences if text)
+
+    # Parts of sentences.
 
     def name(self, name: str) -> str:
         return self.pick(*_NAMES.get(name, (name,)))
 
-    def where(self, direction: str) -> str:
+    def where(self, direction: str, spread: str = "") -> str:
+        if spread == "around":
+            return " " + self.pick("all around", "on several sides")
         if not direction:
             return ""
-        return " " + self.pick(
-            f"to the {direction}", f"on the {direction} side", f"towards the {direction}"
-        )
+        if spread:
+            return " " + self.pick(f"mostly to the {direction}", f"mainly in the {direction}")
+        return " " + self.pick(f"to the {direction}", f"on the {direction} side")
 
-    def layout(self, found: list[Fact]) -> str:
-        road, nodes = found[0], found[1:]
+    def roofs(self, fact: Fact) -> str:
+        if not fact.colours:
+            return ""
+        if fact.count == 1:
+            part = "dome" if fact.name == "mosque" else "roof"
+            return _a(f"{fact.colours[0]} {part}")
+        if fact.mix == "others":
+            return ", ".join(fact.colours) + " and other roofs"
+        mostly = self.pick("mostly ", "mainly ") if fact.mix else ""
+        return f"{mostly}{' and '.join(fact.colours)} roofs"
+
+    def look(self, fact: Fact) -> str:
+        """Roofs and walls, in either order."""
+        parts = [part for part in (self.roofs(fact), fact.walls and f"{fact.walls} walls") if part]
+        # "with grey and other roofs" has to stand last, "mostly red and grey roofs" needs no help.
+        if len(parts) == 2 and (fact.mix == "others" or self.pick("0", "1") == "1"):
+            parts.reverse()
+        return " with " + " and ".join(parts) if parts else ""
+
+    def noun(self, fact: Fact, name: str = "") -> str:
+        """How many of what, with storeys, roofs and walls."""
+        name = name or self.name(fact.name)
+        if fact.name in ("water tower", "silo") and fact.colours:
+            noun = f"{fact.colours[0]} {name}"
+            return _a(noun) if fact.count == 1 else f"{_number(fact.count)} {_plural(noun)}"
+        if fact.count > 1:
+            floors = f" of up to {_number(fact.storeys)} storeys" if fact.storeys else ""
+            return f"{_number(fact.count)} {_plural(name)}{floors}{self.look(fact)}"
+        if fact.storeys:
+            name = f"{'single' if fact.storeys == 1 else _number(fact.storeys)}-storey {name}"
+        return _a(name) + self.look(fact)
+
+    # Sentences.
+
+    def street(self, road: Fact, nodes: list[Fact], avenue: list[Fact]) -> str:
         way = road.detail.replace("curving ", "")
-        bend = self.pick("curving ", "winding ", "bending ") if "curving" in road.detail else ""
+        bend = self.pick("curving ", "winding ") if "curving" in road.detail else ""
         street = _a(bend + self.name(road.name))
+        for row in avenue:
+            sorts = self.sorts(row)
+            if row.direction:
+                street += f" with a row of {sorts} on its {row.direction} side"
+            else:
+                street += self.pick(f" lined with {sorts}", f" between rows of {sorts}")
         runs = self.pick("runs", "leads", "goes")
+        way = self.pick(f"from {way}", way)
         if not nodes:
-            return f"{street} {runs} from {way}"
-        node = nodes[0]
+            return f"{street} {runs} {way}"
+        parts = [self.node(node) for node in nodes]
+        if len(nodes) == 2 and replace(nodes[0], direction=nodes[1].direction) == nodes[1]:
+            parts[1] = "another" + (self.where(nodes[1].direction) or " here")
+        return f"{street} {runs} {way}{self.pick(', with ', ' and has ')}{_listed(parts)}"
+
+    def node(self, node: Fact) -> str:
         name = self.name(node.name)
         if node.name == "junction":
             name = f"junction of {_number(node.count)} streets"
-        if node.name == "roundabout" and node.count >= 3:
-            name = self.pick("roundabout", f"roundabout with {_number(node.count)} arms")
-        verb = self.pick("meets", "reaches", "comes to")
-        text = f"{street} from {way} {verb} {_a(name)}{self.where(node.direction)}"
-        if len(nodes) > 1:
-            other = self.name(nodes[1].name)
-            text += f", with {_a(other)}{self.where(nodes[1].direction)}"
-        return text
+        elif node.name == "roundabout":
+            name = f"roundabout with {_number(node.count)} arms"
+        link = " on " if node.name == "roundabout" else " with "
+        onto = link + self.pick("a main road", "a wide road") if node.detail else ""
+        return (
+            f"{_a(name)}{onto}{self.where(node.direction) or self.pick(' here', ' in the middle')}"
+        )
 
-    def water(self, fact: Fact) -> str:
-        way = fact.detail.split(",")[0]
-        text = f"{_a(self.name(fact.name))} {self.pick('runs', 'passes')} from {way}"
-        text += self.where(fact.direction)
-        if fact.detail.endswith("bridge"):
-            text += self.pick(", crossed by a bridge", ", with a bridge over it")
-        return text
-
-    def buildings(self, found: list[Fact]) -> str:
+    def lines(self, found: list[Fact], beyond: list[Fact]) -> str:
         parts = []
         for fact in found:
-            noun = self.name(fact.name)
-            if fact.detail and self.rng.random() < 0.7:
-                storeys = _number(int(fact.detail))
-                noun = (
-                    f"up to {storeys} storey " if fact.count > 1 else f"{storeys}-storey "
-                ) + noun
-            if fact.count == 1:
-                text = _a(noun)
-            elif noun.startswith("up to"):
-                head, _, tail = noun.partition(" storey ")
-                text = f"{_number(fact.count)} {_plural(tail)} of {head} storeys"
-            else:
-                text = f"{_number(fact.count)} {_plural(noun)}"
-            roof = " and ".join(fact.colours)
-            if roof:
-                text += f" with {_a(roof + ' roof') if fact.count == 1 else roof + ' roofs'}"
-            if fact.walls and self.rng.random() < 0.8:
-                link = " and " if roof else " with "
-                text += f"{link}{fact.walls} walls"
-            if fact.direction:
-                text += self.where(fact.direction)
-            elif fact.count > 2:
-                text += self.pick(" around", " on all sides", "")
+            way, _, bridge = fact.detail.partition(", ")
+            text = f"{_a(self.name(fact.name))} {self.pick('runs', 'passes')} from {way}"
+            text += self.where(fact.direction)
+            text += self.pick(" under a bridge", " below a bridge") if bridge else ""
+            for other in beyond:
+                text += f" with {self.noun(other)} across it" if other.across == fact.name else ""
             parts.append(text)
-        text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-        verb = "stands" if found[0].count == 1 and len(found) == 1 else "stand"
-        if self.rng.random() < 0.5:
-            return f"there {'is' if verb == 'stands' else 'are'} {text}"
-        return f"{text} {verb} here" if not found[-1].direction else f"here {verb} {text}"
+        return _listed(parts) if parts else ""
 
-    def thing(self, fact: Fact) -> str:
-        name = self.name(fact.name)
-        if fact.kind == "landmark" and fact.colours:
-            text = _a(name) + self.pick(
-                f" with {_a(fact.colours[0] + ' roof')}", f", roofed in {fact.colours[0]},"
-            )
-            if fact.walls and "," not in text and self.rng.random() < 0.5:
-                text += f" and {fact.walls} walls"
-        else:
-            text = _a(name) if fact.count == 1 else f"{_number(fact.count)} {_plural(name)}"
-        if fact.detail:
-            text += f" {fact.detail}"
-        return text + self.where(fact.direction)
+    def thing(self, fact: Fact, names: dict[str, str]) -> str:
+        text = self.noun(fact, names[fact.name])
+        text += " with a fountain" if fact.detail == "fountain" else ""
+        if fact.to in names:
+            return f"{text} {fact.relation} the {_short(names[fact.to])}"
+        text += self.where(fact.direction)
+        return text + (f" across the {fact.across}" if fact.across else "")
 
     def things(self, found: list[Fact]) -> str:
-        parts = [self.thing(fact) for fact in found]
-        text = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+        if not found:
+            return ""
+        names = {fact.name: self.name(fact.name) for fact in found}
+        parts = [self.thing(fact, names) for fact in found]
+        text = _listed(parts, ", and " if len(parts) > 2 else " and ")
         one = len(found) == 1 and found[0].count == 1
         return self.pick(
             f"nearby {'is' if one else 'are'} {text}",
-            f"there {'is' if one else 'are'} {text}",
+            f"there {'is' if found[0].count == 1 else 'are'} {text}",
             f"close by {'lies' if one else 'lie'} {text}",
+            f"the surroundings include {text}",
         )
 
-    def greenery(self, fact: Fact) -> str:
-        sort = fact.colours[0] + " " if fact.colours and fact.colours[0] != "shrub" else ""
-        noun = "shrubs" if fact.colours == ("shrub",) else f"{sort}trees"
+    def buildings(self, found: list[Fact]) -> str:
+        if not found:
+            return ""
+        groups = [self.noun(fact) for fact in found]
+        wheres = [self.where(fact.direction, fact.spread).strip() for fact in found]
+        one = found[0].count == 1
+        there = "there is" if one else "there are"
+        stand = self.pick("stands" if one else "stand", there)
+        # Roofs and walls come last, so that no direction seems to be theirs.
+        first = f"{wheres[0]} {stand}" if wheres[0] else there
+        clauses = [f"{first} {groups[0]}"]
+        rest = zip(wheres[1:], groups[1:], strict=True)
+        clauses += [f"{where} {group}".strip() for where, group in rest]
+        return _listed(clauses, ", and ")
+
+    def fronts(self, found: list[Fact]) -> str:
+        if not found:
+            return ""
+        first = self.noun(found[0])
+        where = f"to the {found[0].direction}"
+        texts = [
+            f"{first} faces the road {where}",
+            f"by the road {where} stands {first}",
+            f"{first} stands beside the road {where}",
+        ]
+        if len(found) == 2:
+            other = self.noun(found[1])
+            texts = [text + f", across from {other}" for text in texts]
+        return self.pick(*texts)
+
+    def sorts(self, fact: Fact) -> str:
+        """The sorts of trees, in words."""
+        names = [sort for sort in fact.colours if sort != "shrub"]
+        parts = [f"{' and '.join(names)} trees"] if names else []
+        parts += ["shrubs"] if "shrub" in fact.colours else []
+        return " and ".join(parts) or "trees"
+
+    def green(self, found: list[Fact]) -> str:
+        return _listed([getattr(self, fact.kind)(fact) for fact in found]) if found else ""
+
+    def trees(self, fact: Fact) -> str:
         if fact.count < 4:
             return self.pick("there are hardly any trees", "the ground is almost without trees")
         if fact.count < 15:
-            amount = self.pick("a few", "some", "scattered")
+            amount = self.pick("a few", "some")
         elif fact.count < 40:
             amount = self.pick("many", "plenty of", "numerous")
         else:
-            amount = self.pick("dense", "a great number of", "closely set")
-        return f"{amount} {noun} {self.pick('grow', 'stand')}" + (
-            self.where(fact.direction) or self.pick(" around", " among the plots", " all over")
-        )
+            amount = self.pick("very many", "a great number of")
+        where = self.where(fact.direction, fact.spread)
+        return f"{amount} {self.sorts(fact)} {self.pick('grow', 'stand')}{where or ' around'}"
 
+    def solar(self, fact: Fact) -> str:
+        if fact.count == 1:
+            return self.pick("one roof carries solar panels", "one roof has solar panels")
+        number = _number(fact.count)
+        return self.pick(f"{number} roofs carry solar panels", f"{number} roofs have solar panels")
 
-# A text encoder takes some 77 tokens, which is about as many words as this.
-_MOST_WORDS = 62
-
-
-def _words(texts: list[str]) -> int:
-    return sum(len(text.split()) for text in texts)
+    def rim(self, fact: Fact) -> str:
+        fences = "hedges" if fact.name == "hedge" else self.pick("walls", "garden walls")
+        return f"{fences} {self.pick('enclose', 'divide')} the plots"
 
 
 def describe(
@@ -487,35 +458,5 @@ def describe(
     if not 0 <= noise <= 1:
         raise WorldError(f"Anchor noise {noise:g} is no share: choose 0 to 1.")
     key = (town.name, round(place.x_m * 10), round(place.y_m * 10))
-    found = facts(town, place, radius_m)
-    if noise > 0:
-        found = _spoil(found, town.region, generator("spoil", *key), noise)
     writer = _Writer(generator("words", *key, variant))
-    by_kind: dict[str, list[Fact]] = {}
-    for fact in found:
-        by_kind.setdefault(fact.kind, []).append(fact)
-
-    first = writer.layout(by_kind["layout"]) if "layout" in by_kind else ""
-    # What tells a place best comes first, because the last is dropped where it gets too long.
-    rest = []
-    told = by_kind.get("landmark", [])[:2]
-    told += by_kind.get("area", [])[: max(1, 3 - len(told))]
-    told += by_kind.get("solar", [])[: max(0, 3 - len(told))]
-    lines = by_kind.get("water", []) + by_kind.get("rail", [])
-    if lines:
-        rest.append(writer.water(lines[0]))
-    if told:
-        rest.append(writer.things(told))
-    if "building" in by_kind:
-        room = _MOST_WORDS - _words([first, *rest])
-        both, one = (writer.buildings(by_kind["building"][:n]) for n in (2, 1))
-        rest.append(both if _words([both]) <= room else one)
-    if len(rest) < 3 and "trees" in by_kind:
-        rest.append(writer.greenery(by_kind["trees"][0]))
-    while len(rest) > 1 and _words([first, *rest]) > _MOST_WORDS:
-        rest.pop()
-    order = writer.rng.permutation(len(rest))
-    sentences = [first, *(rest[i] for i in order)]
-    if writer.rng.random() < 0.3:
-        sentences = sentences[1:] + sentences[:1]
-    return " ".join(text[0].upper() + text[1:] + "." for text in sentences if text)
+    return writer.text(told_facts(town, place, noise, radius_m))
