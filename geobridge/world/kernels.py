@@ -1015,10 +1015,13 @@ def render_panorama(
         angle = tilt_top - (i + 0.5) * per_row
         slopes[i] = math.tan(min(1.5690, max(-1.5690, angle)))
     filled = np.zeros(rows, np.bool_)
+    sky = np.zeros(rows, np.bool_)  # what the column before left to the sky
     for j in range(cols):
         azimuth = yaw + ((j + 0.5) / cols - 0.5) * span
         dx, dy = math.sin(azimuth), math.cos(azimuth)
         filled[:] = False
+        if j % 2 == 0:
+            sky[:] = False
         lowest = rows - 1  # everything below this row is taken by solid things
         t = 0.3
         before = 0.0
@@ -1127,7 +1130,7 @@ def render_panorama(
                         out[i, j, 1] = g + (207 - g) * haze
                         out[i, j, 2] = b + (216 - b) * haze
                         filled[i] = True
-            step = 0.25 if t < 30 else min(1.0, 0.25 + (t - 30) * 0.006)
+            step = 0.25 if t < 20 else min(1.0, 0.25 + (t - 20) * 0.008)
             t += step
         # What is left: country up to a skyline of far hills and trees, then the sky.
         far = 0.010 * (1 + _noise(coarse, azimuth * 9, 3.0, 6.0)) + 0.006
@@ -1170,10 +1173,15 @@ def render_panorama(
                 r, g, b = _lit(r * 0.7, g * 0.75, b * 0.7, 0.0, 0.0, 0.7, 0.0, light)
                 r, g, b = r + (200 - r) * haze, g + (207 - g) * haze, b + (216 - b) * haze
             elif i % 2 == 1 and not filled[i - 1]:
-                continue  # the sky is smooth: every other row is a copy, made below
+                continue  # made with the row above
             else:
-                cosine = 1 / math.sqrt(1 + slopes[i] * slopes[i])
-                r, g, b = _sky(dx * cosine, dy * cosine, slopes[i] * cosine, light, coarse)
+                # The sky is smooth: every other row and column is a copy.
+                if j % 2 == 1 and sky[i]:
+                    r, g, b = out[i, j - 1, 0], out[i, j - 1, 1], out[i, j - 1, 2]
+                else:
+                    cosine = 1 / math.sqrt(1 + slopes[i] * slopes[i])
+                    r, g, b = _sky(dx * cosine, dy * cosine, slopes[i] * cosine, light, coarse)
+                    sky[i] = True
                 if i < lowest and not filled[i + 1]:
                     out[i + 1, j, 0], out[i + 1, j, 1], out[i + 1, j, 2] = r, g, b
             out[i, j, 0], out[i, j, 1], out[i, j, 2] = r, g, b
