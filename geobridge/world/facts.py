@@ -146,6 +146,7 @@ class _Index:
             if building.dates is None and building.kind not in UNTOLD
         ]
         self.building_rows = _rows([building.box for building in self.buildings])
+        self.landmarks = _landmarks_of(self.buildings)
         lines = [_dense(road.points, 1.0) for road in scene.network.roads]
         self.road_points = np.concatenate(lines) if lines else np.zeros((0, 2))
         self.road_numbers = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
@@ -156,6 +157,25 @@ class _Index:
         }
         self.solar = _rows([box for box, _ in scene.solar])
         self.solar_owners = np.array([owner.number for _, owner in scene.solar], np.int64)
+
+
+def _landmarks_of(buildings: list[Building]) -> dict[int, list[Building]]:
+    """Numbers of landmarks, each with the buildings of its kind that are nearest to it: its wings.
+
+    Of what stands in sets each one is a landmark.
+    """
+    chiefs = [b for b in buildings if b.landmark or b.kind in _SETS]
+    wholes = {chief.number: [chief] for chief in chiefs}
+    kinds = {chief.kind for chief in chiefs}
+    for building in buildings:
+        if building.kind in kinds and building.number not in wholes:
+            away = {
+                math.hypot(c.box.x - building.box.x, c.box.y - building.box.y): c.number
+                for c in chiefs
+                if c.kind == building.kind
+            }
+            wholes[away[min(away)]].append(building)
+    return wholes
 
 
 _INDICES: "WeakKeyDictionary[Town, _Index]" = WeakKeyDictionary()
@@ -376,6 +396,10 @@ def _things(square: _Square) -> list[Fact]:
     for thing in landmarks + areas:
         across = _across(square, _HERE, thing.part) if thing.fact.direction else ""
         relation, to = _relation(square, thing, told)
+        if relation.startswith("across"):
+            # That tells both sides of the water, and the other thing's side need not be told twice.
+            i = [other.fact.name for other in told].index(to)
+            told[i] = replace(told[i], fact=replace(told[i].fact, across=""))
         fact = replace(thing.fact, across=across, relation=relation, to=to)
         told.append(replace(thing, fact=fact))
     return [thing.fact for thing in told]
@@ -388,16 +412,25 @@ def _group(parts: list[_Part]) -> _Part:
 
 
 def _landmarks(square: _Square) -> list[_Thing]:
+    parts = {building.number: part for building, part in square.buildings}
     groups: dict[str, list[tuple[Building, _Part]]] = {}
-    for building, part in square.buildings:
-        counts = building.landmark or (building.kind in _SETS)
-        if counts and part.share >= 0.5:
-            groups.setdefault(building.kind, []).append((building, part))
+    for number, wings in square.index.landmarks.items():
+        inside = [parts[wing.number] for wing in wings if wing.number in parts]
+        whole = sum(4 * wing.box.half_width_m * wing.box.half_depth_m for wing in wings)
+        size = sum(part.size_m2 for part in inside)
+        if size < 0.5 * whole:
+            continue
+        dx, dy = (
+            sum(part.size_m2 * spot for part, spot in zip(inside, spots, strict=True)) / size
+            for spots in ([part.dx for part in inside], [part.dy for part in inside])
+        )
+        chief = next(wing for wing in wings if wing.number == number)
+        groups.setdefault(chief.kind, []).append((chief, _Part(size / whole, size, dx, dy)))
     out = []
     for kind, members in groups.items():
-        parts = [part for _, part in members]
+        spots = [part for _, part in members]
         plain = kind in _PLAIN
-        roofs, mix = _told_colours([m.roof_colour[0] for m, _ in members])
+        roofs, mix = _told_colours([_top_colour(square, m) for m, _ in members])
         fact = Fact(
             "landmark",
             kind,
@@ -405,10 +438,19 @@ def _landmarks(square: _Square) -> list[_Thing]:
             () if plain else roofs,
             "" if plain else mix,
             "" if plain else _walls([m.wall_colour[0] for m, _ in members]),
-            direction=_joint_direction(parts, 5.0),
+            direction=_joint_direction(spots, 5.0),
         )
-        out.append(_Thing(fact, _group(parts), members[0][0].box))
+        out.append(_Thing(fact, _group(spots), members[0][0].box))
     return out
+
+
+def _top_colour(square: _Square, landmark: Building) -> str:
+    """The colour of a roof; of a fuel station, that of its canopy, which is larger and higher."""
+    box = landmark.box
+    for other in square.scene.buildings_near(box.x, box.y, 15.0):
+        if landmark.kind == "fuel station" and other.kind == "fuel canopy":
+            return other.roof_colour[0]
+    return landmark.roof_colour[0]
 
 
 def _areas(square: _Square) -> list[_Thing]:
@@ -463,7 +505,11 @@ def _belongs(area: _Thing, landmark: _Thing) -> bool:
     owner = _GROUNDS.get(area.fact.name)
     if area.fact.count > 1 or owner is None or owner not in ("", landmark.fact.name):
         return False
-    return _holds(area.box, landmark.box) or _holds(landmark.box, area.box)
+    if _holds(area.box, landmark.box) or _holds(landmark.box, area.box):
+        return True
+    # The stands of a stadium surround its pitch, which lies where all of them have their middle.
+    apart = math.hypot(area.part.dx - landmark.part.dx, area.part.dy - landmark.part.dy)
+    return landmark.fact.name == "stadium" and apart < 20
 
 
 def _joint_direction(parts: list[_Part], least_m: float) -> str:

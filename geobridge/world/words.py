@@ -202,6 +202,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "sports court": ("sports court", "playing court"),
 }
 
+_TOPS = {"mosque": ("dome", "domes"), "fuel station": ("canopy", "canopies")}
+
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -288,13 +290,13 @@ class _Writer:
     def roofs(self, fact: Fact) -> str:
         if not fact.colours:
             return ""
+        top, tops = _TOPS.get(fact.name, ("roof", "roofs"))
         if fact.count == 1:
-            part = "dome" if fact.name == "mosque" else "roof"
-            return _a(f"{fact.colours[0]} {part}")
+            return _a(f"{fact.colours[0]} {top}")
         if fact.mix == "others":
-            return ", ".join(fact.colours) + " and other roofs"
+            return f"{', '.join(fact.colours)} and other {tops}"
         mostly = self.pick("mostly ", "mainly ") if fact.mix else ""
-        return f"{mostly}{' and '.join(fact.colours)} roofs"
+        return f"{mostly}{' and '.join(fact.colours)} {tops}"
 
     def look(self, fact: Fact) -> str:
         """Roofs and walls, in either order."""
@@ -355,7 +357,7 @@ class _Writer:
         for fact in found:
             way, _, bridge = fact.detail.partition(", ")
             text = f"{_a(self.name(fact.name))} {self.pick('runs', 'passes')} from {way}"
-            text += self.where(fact.direction)
+            text += f" on the {fact.direction} side" if fact.direction else ""
             text += self.pick(" under a bridge", " below a bridge") if bridge else ""
             for other in beyond:
                 text += f" with {self.noun(other)} across it" if other.across == fact.name else ""

@@ -93,9 +93,8 @@ COLOUR = either(
     | {"pale", "red", "dark timber", "green", "grey", "white", "silver", "orange", "brown", "blue"}
 )
 D = f"(?:{either(POINTS)})"
-ROOFS = (
-    rf"(?:an? )?(?:mostly |mainly )?(?:{COLOUR})(?:(?:, | and )(?:{COLOUR}|other))* (?:roofs?|dome)"
-)
+TOPS = "(?:roofs?|domes?|canopy|canopies)"
+ROOFS = rf"(?:an? )?(?:mostly |mainly )?(?:{COLOUR})(?:(?:, | and )(?:{COLOUR}|other))* {TOPS}"
 WALLS = rf"(?:mostly )?(?:{COLOUR}) walls"
 LOOK = (
     rf"(?: with (?:(?P<roof>{ROOFS})(?: and (?P<wall>{WALLS}))?"
@@ -216,6 +215,34 @@ class Ground:
                 maybe.append(item)
         return sure, maybe
 
+    def landmarks(self, kind):
+        """Those of a kind that lie on the square; all buildings around one are its wings."""
+        sure, maybe = [], []
+        stand = [b for b in self.scene.buildings if b.dates is None and b.kind == kind]
+        chiefs = [b for b in stand if b.landmark or kind in ("silo", "greenhouse")]
+        for chief in chiefs:
+            whole, held, moment = 0.0, 0.0, np.zeros(2)
+            for wing in stand:
+                gaps = [apart(c.box, wing.box) for c in chiefs]
+                near = chiefs[gaps.index(min(gaps))]
+                if wing is chief or (wing not in chiefs and near is chief):
+                    points, share = self.on(wing.box)
+                    size = 4 * wing.box.half_width_m * wing.box.half_depth_m
+                    whole, held = whole + size, held + share * size
+                    moment += points.mean(axis=0) * share * size if share else 0
+            if held > 0.44 * whole:
+                item = (self.with_top(chief), moment / held)
+                (sure if held > 0.56 * whole else maybe).append(item)
+        return sure, maybe
+
+    def with_top(self, landmark):
+        """A landmark with the colour of what is highest of it."""
+        for other in self.buildings:
+            canopy = landmark.kind == "fuel station" and other.kind == "fuel canopy"
+            if canopy and apart(other.box, landmark.box) < 15:
+                return replace(landmark, roof_colour=other.roof_colour)
+        return landmark
+
     def lasting(self):
         return [b for b in self.buildings if b.dates is None and b.kind not in PARTS]
 
@@ -230,6 +257,10 @@ def dense(points, step_m=0.5):
         n = max(1, math.ceil(math.hypot(*(b - a)) / step_m))
         out += [a + (b - a) * i / n for i in range(n)]
     return np.array([*out, points[-1]])
+
+
+def apart(a, b):
+    return math.hypot(a.x - b.x, a.y - b.y)
 
 
 def bearing(vector):
@@ -256,7 +287,7 @@ def turned_off(vector, a, b):
 
 def colours_hold(told, words):
     """Whether "red and grey roofs", "mostly red roofs" or "red, grey and other roofs" is right."""
-    told = re.sub(r"^an? | (roofs?|dome|walls)$", "", told)
+    told = re.sub(r"^an? | (roofs?|domes?|canopy|canopies|walls)$", "", told)
     mostly = re.match(r"mostly |mainly ", told)
     names = re.split(r", | and ", told[mostly.end() :] if mostly else told)
     if names[-1] == "other":
@@ -443,15 +474,17 @@ class Reader:
     def thing(self, m, where, found):
         kind, ground = plurals(THINGS)[m["noun"]], self.ground
         if m["noun"] in plurals(LANDMARKS):
-            sure, maybe = ground.members({kind}, ground.lasting())
-            every = kind in ("silo", "greenhouse")
-            sure, maybe = ([i for i in part if every or i[0].landmark] for part in (sure, maybe))
+            sure, maybe = ground.landmarks(kind)
         else:
             sure, maybe = ground.members({kind}, ground.scene.areas)
             if kind == "pitch":
                 tracks = [a.box for a in ground.scene.areas if a.kind == "running track"]
-                owners = [b.box for b in ground.lasting() if b.kind == "stadium"]
-                inner = [any(over(t, i[0].box) for t in tracks + owners) for i in sure]
+                stadiums = [i[1] for part in ground.landmarks("stadium") for i in part]
+                inner = [
+                    any(over(track, i[0].box) for track in tracks)
+                    or any(math.hypot(*(i[1] - spot)) < 25 for spot in stadiums)
+                    for i in sure
+                ]
                 maybe += [i for i, within in zip(sure, inner, strict=True) if within]
                 sure = [i for i, within in zip(sure, inner, strict=True) if not within]
         holds = group_holds(m, (where["how"], where["at"], where["around"]), sure, maybe)
@@ -883,16 +916,27 @@ def test_landmarks_of_a_kind_are_counted_and_sets_too(bare):
 
 def test_new_landmarks_are_told_without_more_code(bare):
     town, place = bare
-    put(town, place, "stadium", -25, 0, landmark=True, half=20)
+    for dx, dy in ((-40, 0), (-10, 0), (-25, -15), (-25, 15)):
+        put(town, place, "stadium", dx, dy, landmark=dx == -40, half=5)
     lay(town, place, "pitch", -25, 0)
     put(town, place, "greenhouse", 30, 30, landmark=True)
     put(town, place, "greenhouse", 30, 18)
     put(town, place, "mast", 30, -30, landmark=True, half=1)
     text = town.describe(place)
-    assert "stadium with" in text
+    (stadium, *_) = told(town, place, "landmark")
+    assert (stadium.name, stadium.count, stadium.direction) == ("stadium", 1, "west")
     assert "pitch" not in text
     assert "two greenhouses" in text
     assert re.search(r"a (radio )?mast\b(?! with)", text)
+
+
+def test_a_fuel_station_has_the_colour_of_its_canopy(bare):
+    town, place = bare
+    put(town, place, "fuel station", 20, 20, landmark=True)
+    put(town, place, "fuel canopy", 20, 8)
+    canopy = town.scene.buildings.pop()
+    town.scene.buildings.append(replace(canopy, roof_colour=("blue", (1, 1, 1))))
+    assert "a blue canopy" in town.describe(place)
 
 
 def test_a_pond_lies_north_of_the_school(bare):
@@ -927,7 +971,8 @@ def test_a_church_stands_across_the_canal_from_the_car_park(bare):
     put(town, place, "church", 35, 0, landmark=True)
     lay(town, place, "car park", -25, 0)
     church, car_park = (*told(town, place, "landmark"), *told(town, place, "area"))
-    assert (church.across, church.direction) == ("canal", "east")
+    # The relation tells that the church is across the canal.
+    assert (church.across, church.direction) == ("", "east")
     assert (car_park.relation, car_park.to) == ("across the canal from", "church")
     assert car_park.across == ""
     (water,) = told(town, place, "water")
