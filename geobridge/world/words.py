@@ -5,7 +5,7 @@ compass or by each other, never by left and right, and use no word that fits a s
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -68,14 +68,17 @@ _ORDER = (
 """Kinds of facts and which one of them, in the order in which they may take room."""
 
 
-def _choose(found: list[Fact]) -> list[Fact]:
-    """The weightiest facts that fit, however they are worded; the first of all always does."""
+def _choose(found: list[Fact], first: Sequence[str] = ("road",)) -> list[Fact]:
+    """The weightiest facts that fit, however they are worded; all of the kinds in `first` before.
+
+    The very first always fits.
+    """
     by_kind: dict[str, list[Fact]] = {}
     for fact in found:
         by_kind.setdefault(fact.kind, []).append(fact)
     told: list[Fact] = []
     longest = _Writer(None)
-    for kind, number in _ORDER:
+    for kind, number in sorted(_ORDER, key=lambda item: item[0] not in first):
         if number < len(by_kind.get(kind, ())):
             more = [*told, by_kind[kind][number]]
             if not told or tokens(longest.text(more)) <= MOST_TOKENS:
@@ -88,7 +91,10 @@ def told_facts(
 ) -> list[Fact]:
     """The facts that every description of a place tells, spoilt at the rate `noise`."""
     told = _choose(facts(town, place, radius_m))
-    return _choose(_spoil(told, town, place, noise, radius_m)) if noise > 0 else told
+    if noise == 0:
+        return told
+    # A made-up landmark takes the room of houses and trees, never that of a true one.
+    return _choose(_spoil(told, town, place, noise, radius_m), ("road", "landmark", "area"))
 
 
 # -- facts that are wrong --------------------------------------------------------------------
