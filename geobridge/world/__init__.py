@@ -12,8 +12,32 @@ What a town is made of is decided once, as things (`scene`), by the habits of it
 (`kernels`, `camera`), and the same things are put into words (`words`).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from geobridge.world.dates import DATES
 from geobridge.world.planet import Town, World, WorldPlace
 from geobridge.world.regions import REGIONS, Region
 
-__all__ = ["DATES", "REGIONS", "Region", "Town", "World", "WorldPlace"]
+if TYPE_CHECKING:
+    from geobridge.world.dataset import WorldBatch, WorldDataset, world_batches
+
+__all__ = [
+    "DATES",
+    "REGIONS",
+    "Region",
+    "Town",
+    "World",
+    "WorldBatch",
+    "WorldDataset",
+    "WorldPlace",
+    "world_batches",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The data set brings torch, which whoever only draws pictures can do without.
+    if name in ("WorldBatch", "WorldDataset", "world_batches"):
+        from geobridge.world import dataset
+
+        return getattr(dataset, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
