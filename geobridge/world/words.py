@@ -366,7 +366,8 @@ class _Writer:
             text += f" on the {fact.direction} side" if fact.direction else ""
             text += self.pick(" under a bridge", " below a bridge") if bridge else ""
             for other in beyond:
-                text += f" with {self.noun(other)} across it" if other.across == fact.name else ""
+                if other.across == fact.name:
+                    text += f", with {self.noun(other)} across the water"
             parts.append(text)
         return _listed(parts) if parts else ""
 

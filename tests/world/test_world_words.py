@@ -141,7 +141,7 @@ STREET = re.compile(
 LINE = re.compile(
     rf"an? (?P<name>{either(BANDS)}) (?:runs|passes) from (?P<a>{D}) to (?P<b>{D})"
     rf"(?: (?:to|on) the (?P<at>{D})(?: side)?)?(?P<bridge> (?:under|below) a bridge)?"
-    rf"(?: with (?P<n>{either(COUNTS)}) (?P<houses>{either(plurals(HOUSES))}) across it)?"
+    rf"(?:, with (?P<n>{either(COUNTS)}) (?P<houses>{either(plurals(HOUSES))}) across the water)?"
 )
 FRONT = (
     re.compile(rf"by the road to the (?P<at>{D}) stands (?P<first>.+)"),
@@ -416,7 +416,7 @@ class Reader:
         while match := LINE.match(clause, at):
             self.sure(self.band_holds(match), match[0])
             if match["houses"]:
-                self.sure(self.beyond(match), f"{match['n']} {match['houses']} across it")
+                self.sure(self.beyond(match), f"{match['n']} {match['houses']} across the water")
             at = match.end()
             at += len(" and ") * clause.startswith(" and ", at)
         assert at in (0, len(clause)), self.text
@@ -995,7 +995,7 @@ def test_houses_across_the_canal_are_counted(bare):
         put(town, place, "villa", dx, dy)
     (beyond,) = told(town, place, "beyond")
     assert (beyond.name, beyond.count, beyond.across) == ("villa", 3, "canal")
-    assert "with three villas across it" in town.describe(place)
+    assert ", with three villas across the water" in town.describe(place)
 
 
 def test_things_on_one_side_of_a_canal_are_not_across_it(bare):
