@@ -598,7 +598,9 @@ class Town:
         Args:
             place: where.
             variant: another number is another wording of the same facts.
-            noise: share of facts that are spoilt: a wrong colour, a landmark left out or made up.
+            noise: each colour of roofs and walls and each direction is wrong with this probability
+                (directions by 90 degrees or more), each landmark and area left out, and one
+                landmark made up; counts, storeys and the street's run stay true.
             radius_m: half the side of the square that is described.
         """
         from geobridge.world.words import describe

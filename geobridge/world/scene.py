@@ -158,7 +158,6 @@ class Scene:
     trees: np.ndarray = field(default_factory=lambda: np.zeros((0, 6)))
     parking: list[Box] = field(default_factory=list)
     driving: list[Box] = field(default_factory=list)
-    bridges: list[tuple[float, float]] = field(default_factory=list)
     islands: list[tuple[float, float, float]] = field(default_factory=list)
     signs: list[Plate] = field(default_factory=list)
     jibs: list[tuple[Plate, frozenset[int]]] = field(default_factory=list)
@@ -368,8 +367,6 @@ class _Builder:
                 if road.kind != "main road" and self.rng.random() > 0.3:
                     continue
                 self._parapets(road, wet)
-                crossing = road.points[wet].mean(axis=0)
-                self.scene.bridges.append((float(crossing[0]), float(crossing[1])))
             kept.append(
                 Road(len(kept), road.kind, road.points, road.half_width_m, road.paved, road.nodes)
             )
