@@ -2,14 +2,15 @@
 
     python benchmarks/world_dataset.py --seconds 60
 
-For 0 workers (one core, this process), 1 and 2: places a second once the workers run, seconds to
-the first batch, and each worker's largest resident and largest private memory (the rest of the
-resident is libraries that processes share). Then what a town and a date of it cost, and how near
-the hard negatives of a batch are.
+For 0 workers (this process draws), 1 and 2: places a second of time and of CPU time once the
+workers run, seconds to the first batch, and each worker's largest resident and largest private
+memory (the rest of the resident is what processes share). Then what a town and a date of it cost,
+and how near the hard negatives of a batch are.
 """
 
 import argparse
 import multiprocessing
+import os
 import re
 import time
 from pathlib import Path
@@ -32,6 +33,12 @@ def private_mb(pid):
     return memory_mb(pid, "smaps_rollup", "Private_(?:Clean|Dirty)")
 
 
+def cpu_s(pid):
+    """Seconds of CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def stream(workers, seconds, options):
     """One line about batches from so many workers."""
     begin = time.perf_counter()
@@ -41,17 +48,18 @@ def stream(workers, seconds, options):
     # The first towns were drawn ahead: they are not counted.
     for _ in range(4):
         next(batches)
-    begin, cpu, places, private = time.perf_counter(), time.process_time(), 0, 0.0
     pids = [child.pid for child in multiprocessing.active_children()] or ["self"]
+    begin, cpu, places, private = time.perf_counter(), sum(map(cpu_s, pids)), 0, 0.0
     while time.perf_counter() - begin < seconds:
         next(batches)
         places += BATCH
         private = max(private, *(private_mb(pid) for pid in pids))
-    spent_s = time.process_time() - cpu if workers == 0 else time.perf_counter() - begin
+    spent_s, used_s = time.perf_counter() - begin, sum(map(cpu_s, pids)) - cpu
     resident = max(memory_mb(pid, "status", "VmHWM") for pid in pids)
     batches.close()
     print(
-        f"{workers:7d}{places / spent_s:10.1f}{first_s:10.1f}{resident:14.0f}{private:13.0f}",
+        f"{workers:7d}{places / spent_s:10.1f}{places / used_s:14.1f}{first_s:10.1f}"
+        f"{resident:14.0f}{private:13.0f}",
         flush=True,
     )
 
@@ -99,7 +107,7 @@ def main() -> None:
         "dates_per_visit": arguments.dates,
         "places_per_visit": arguments.places,
     }
-    print("workers  places/s   first, s  resident, MB  private, MB")
+    print("workers  places/s  places/CPU s  first, s  resident, MB  private, MB")
     for workers in (0, 1, 2):
         stream(workers, arguments.seconds, options)
     costs()

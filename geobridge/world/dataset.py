@@ -2,9 +2,10 @@
 
     from geobridge.world import WorldDataset, world_batches
 
-    dataset = WorldDataset("known", seed=1, missing={"text": 0.2})
-    for step, batch in enumerate(world_batches(dataset, 128, start=step), step):
-        loss = train_on(batch)  # batch["drone"]: uint8 (128, 3, 128, 128)
+    if __name__ == "__main__":  # the workers are processes that read this file again
+        dataset = WorldDataset("known", seed=1, missing={"text": 0.2})
+        for step, batch in enumerate(world_batches(dataset, 128, start=done), start=done):
+            train(batch)  # batch["drone"]: uint8 (128, 3, 128, 128)
 
 The stream is a row of *visits*. A visit goes to a town where nobody was before and draws some
 places of it, so a town is laid out once and then forgotten, and a worker never holds two. Which
@@ -276,7 +277,7 @@ def world_batches(
     towns_per_batch: int = 4,
     start: int = 0,
     num_workers: int = 2,
-    start_method: Literal["spawn", "fork", "forkserver"] = "spawn",
+    start_method: Literal["spawn", "fork"] = "spawn",
 ) -> Iterator[WorldBatch]:
     """Endless batches, each of `batch_size / towns_per_batch` places of each of its towns.
 
