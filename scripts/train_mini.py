@@ -3,8 +3,12 @@
     python scripts/train_mini.py --data ../shared/data --run runs/mini --minutes 45
 
 It builds its part of the simulated planet if it is not there yet, trains, and writes the
-checkpoint to RUN/checkpoint. Stopped at any moment, the same command continues. Where the data
-folder is absent it trains on the planet alone.
+checkpoint to RUN/checkpoint. Stopped at any moment, the same command continues.
+
+    python scripts/train_mini.py --planet-alone --run runs/alone --minutes 45
+    python scripts/train_mini.py --init runs/alone --run runs/mini --minutes 45
+
+The first of these reads no real picture; the second goes on from its weights with all data.
 
 What a batch holds (one row is one place, with the views it has):
 
@@ -19,6 +23,7 @@ drone's differs from the satellite's in heading, scale, position, perspective an
 """
 
 import argparse
+import copy
 import csv
 import json
 import math
@@ -30,6 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from geobridge.evaluation.retrieval import Held, retrieve
@@ -38,13 +44,15 @@ from geobridge.imagery.decode import read_image
 from geobridge.imagery.street import street_field
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import IMAGE_EDGES, TEXT_EDGES, anchor_objective
-from geobridge.model.tokens import tokenize, train_tokenizer
+from geobridge.model.tokens import train_tokenizer
 from geobridge.places.table import iter_places
 from geobridge.views import NINE_DIRECTIONS, VIEWS
 
 TEST_CITY = "santa_monica"
 UCM_TEST_EVERY = 10
 BATCH = {"planet": 56, "naip": 80, "ucm": 56}
+PLANET_ALONE_BATCH = 128
+NEIGHBOURS_FROM, NEIGHBOURS_FULL = 0.15, 0.6  # of the time: hard negatives come in between
 PEAK_LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
 WARMUP_STEPS = 50
@@ -118,7 +126,8 @@ def build_planet(folder: Path, towns: int, places: int, seed: int) -> None:
     """Let the command line build the places data set; it continues where it was stopped."""
     command = [sys.executable, "-m", "geobridge.cli.app", "world", "build", str(folder)]
     command += ["--towns", str(towns), "--places", str(places), "--seed", str(seed)]
-    subprocess.run([*command, "--regions", "known", "--size", "128"], check=True)
+    command += ["--regions", "known", "--size", "128", "--drone", "either"]
+    subprocess.run(command, check=True)
 
 
 def load_planet(folder: Path, model: GeoBridge) -> Planet:
@@ -186,13 +195,14 @@ def near_looks(count: int, turn_deg: float, generator: torch.Generator) -> Groun
 
 
 def random_street(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Panoramas with an unknown heading, a third of them cut to a limited field of view."""
+    """Panoramas, half of them of unknown heading, a sixth cut to a limited field of view."""
     count, _, _, width = pictures.shape
     shift = torch.randint(0, width, (count,), generator=generator)
+    shift[torch.rand(count, generator=generator) < 0.5] = 0
     columns = (torch.arange(width)[None, :] + shift[:, None]) % width
     turned = torch.gather(pictures, 3, columns[:, None, None, :].expand_as(pictures)).float() / 255
     seen = random_sensor(turned, generator, strength=0.7)
-    limited = torch.rand(count, generator=generator) < 0.33
+    limited = torch.rand(count, generator=generator) < 0.17
     field = uniform(60, 120, count, generator=generator) / 360 * width / 2
     outside = (torch.arange(width)[None, :] - width / 2 + 0.5).abs() > field[:, None]
     blank = (limited[:, None] & outside)[:, None, None, :]
@@ -205,24 +215,28 @@ class Batches:
     def __init__(self, planet: Planet, naip: Ground | None, ucm: Ground | None, size: int) -> None:
         self.planet, self.naip, self.ucm, self.size = planet, naip, ucm, size
 
-    def draw(self, step: int) -> dict:
-        """The batch of a step: the same step draws the same batch, so a resumed run goes on."""
+    def draw(self, step: int, progress: float) -> dict:
+        """The batch of a step, at a share `progress` of the run; each step has its own draws."""
         generator = torch.Generator().manual_seed(1_000_003 + step)
         torch.manual_seed(step)
-        parts = [self._planet(generator)]
+        parts = [self._planet(generator, progress)]
         if self.naip is not None:
             parts.append(self._ground(self.naip, BATCH["naip"], generator))
         if self.ucm is not None:
             parts.append(self._ground(self.ucm, BATCH["ucm"], generator))
         return join(parts)
 
-    def _planet(self, generator: torch.Generator) -> dict:
-        count = BATCH["planet"]
+    def _planet(self, generator: torch.Generator, progress: float) -> dict:
+        alone = self.naip is None and self.ucm is None
+        count = PLANET_ALONE_BATCH if alone else BATCH["planet"]
         everywhere = torch.randperm(len(self.planet.texts), generator=generator)
         start = int(everywhere[0])
-        # Half of the batch are neighbours of one another (one town), the hard negatives; and
-        # every batch has the same shape, or the convolutions would be compiled anew each step.
-        near = (torch.arange(count // 2) + start) % len(self.planet.texts)
+        # In the end half of the batch are neighbours of one another (one town), the hard
+        # negatives; from the start they would keep the loss where it begins. Every batch has
+        # the same shape, or the convolutions would be compiled anew each step.
+        ramp = (progress - NEIGHBOURS_FROM) / (NEIGHBOURS_FULL - NEIGHBOURS_FROM)
+        neighbours = round(min(1.0, max(0.0, ramp)) * count / 2)
+        near = (torch.arange(neighbours) + start) % len(self.planet.texts)
         scattered = everywhere[~torch.isin(everywhere, near)][: count - len(near)]
         rows = torch.cat([scattered, near])
         drone = crop_ground(
@@ -333,30 +347,59 @@ def step_loss(model: GeoBridge, batch: dict) -> tuple[Tensor, dict[str, float]]:
     return images + texts, {name: float(v) for name, v in {**image_terms, **text_terms}.items()}
 
 
-@torch.no_grad()
-def spread_out(model: GeoBridge, batch: dict) -> None:
-    """Start from rows that point in all directions: standardise what the last layers receive.
+class Standardizer:
+    """Batch normalisation of what each last layer receives, folded into the weights in the end.
 
     Drawn weights give nearly the same row for every picture (cosine 0.98), and a contrastive loss
-    then stays at log B for hundreds of steps.
+    answers by making all rows one: it stays at log B exactly. Rows of standardised features with
+    no constant added cannot be one. Statistics are each view's own.
     """
-    for view in VIEWS:
-        pixels = model.config.preprocess[view].normalize((batch["pictures"][view] * 255).byte())
-        head = model.heads[view]
-        pooled = head.pooled(model.trunks["shared"](pixels))
-        deviation, mean = torch.std_mean(pooled, dim=0)
-        head.projection.weight /= deviation + 1e-3 * deviation.mean()
-        head.projection.bias.copy_(-head.projection.weight @ mean)
-    last = model.text.trunk.text_model.final_layer_norm
-    rows: list[Tensor] = []
-    hook = last.register_forward_hook(lambda _module, _inputs, output: rows.append(output))
-    ids, mask = tokenize(model.tokenizer, batch["texts"], model.config.text, fixed_length=False)
-    model.text(ids, mask)
-    hook.remove()
-    ends = rows[0][torch.arange(len(ids)), mask.sum(dim=1) - 1]
-    deviation, mean = torch.std_mean(ends, dim=0)
-    last.weight /= deviation + 1e-3 * deviation.mean()
-    last.bias.copy_(-last.weight * mean)
+
+    MOMENTUM = 0.05
+
+    def __init__(self, model: GeoBridge) -> None:
+        self.mean: dict[str, Tensor] = {}
+        self.variance: dict[str, Tensor] = {}
+        for name, layer in last_layers(model).items():
+            self.mean[name] = torch.zeros(layer.in_features)
+            self.variance[name] = torch.ones(layer.in_features)
+            if layer.bias is not None:
+                layer.bias.requires_grad_(False).zero_()
+            layer.register_forward_pre_hook(
+                lambda layer, inputs, name=name: self._standardize(name, inputs[0], layer.training)
+            )
+
+    def _standardize(self, name: str, rows: Tensor, training: bool) -> Tensor:
+        rows = rows.float()
+        mean, variance = self.mean[name], self.variance[name]
+        if training:
+            variance, mean = torch.var_mean(rows, dim=0)
+            self.mean[name].lerp_(mean.detach(), self.MOMENTUM)
+            self.variance[name].lerp_(variance.detach(), self.MOMENTUM)
+        return (rows - mean) / (variance + 1e-5).sqrt()
+
+    @torch.no_grad()
+    def folded(self, model: GeoBridge) -> GeoBridge:
+        """A copy of the model that needs no standardising."""
+        model = copy.deepcopy(model)
+        for name, layer in last_layers(model).items():
+            layer._forward_pre_hooks.clear()
+            deviation = (self.variance[name] + 1e-5).sqrt()
+            if layer.bias is not None:
+                layer.weight /= deviation
+                layer.bias.copy_(-layer.weight @ self.mean[name])
+            else:
+                # The text's last layer adds no constant, but the normalisation before it does.
+                before = model.text.trunk.text_model.final_layer_norm
+                before.weight /= deviation
+                before.bias.sub_(self.mean[name]).div_(deviation)
+        return model
+
+
+def last_layers(model: GeoBridge) -> dict[str, torch.nn.Linear]:
+    """The layer that makes the embedding, by modality."""
+    heads = {view: model.heads[view].projection for view in VIEWS}
+    return {**heads, "text": model.text.trunk.text_projection}
 
 
 @torch.inference_mode()
@@ -389,24 +432,37 @@ def learning_rate(progress: float, step: int) -> float:
     return PEAK_LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def train(model: GeoBridge, batches: Batches, held_out: Planet, run: Path, minutes: float) -> None:
-    """Fit until the time is used up; RUN/state.pt is replaced every SAVE_EVERY_S seconds."""
+def train(
+    model: GeoBridge,
+    batches: Batches,
+    held_out: Planet,
+    run: Path,
+    minutes: float,
+    init: Path | None,
+) -> None:
+    """Fit until the time is used up; RUN/state.pt is replaced every SAVE_EVERY_S seconds.
+
+    A run that begins takes the weights of the run `init`, where there is one.
+    """
+    standardizer = Standardizer(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
         betas=(0.9, 0.98),
     )
-    step, used_s = restore(run, model, optimizer)
-    if step == 0:
-        spread_out(model, batches.draw(0))
+    if (run / "state.pt").exists() or init is None:
+        step, used_s = restore(run, model, standardizer, optimizer)
+    else:
+        restore(init, model, standardizer, None)
+        step, used_s = 0, 0.0
     budget_s, last_save, started = minutes * 60, time.monotonic(), time.monotonic()
     model.train()
     while used_s < budget_s:
         begin = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(used_s / budget_s, step)
-        batch = batches.draw(step)
+        batch = batches.draw(step, used_s / budget_s)
         drawn = time.monotonic()
         loss, terms = step_loss(model, batch)
         if not torch.isfinite(loss):
@@ -429,55 +485,92 @@ def train(model: GeoBridge, batches: Batches, held_out: Planet, run: Path, minut
             )
         if time.monotonic() - last_save > SAVE_EVERY_S or used_s >= budget_s:
             last_save = time.monotonic()
-            save_state(run, model, optimizer, step, used_s)
+            save_state(run, model, standardizer, optimizer, step, used_s)
             recall = " ".join(f"{k} {v:.3f}" for k, v in validate(model, held_out).items())
             print(f"held-out towns, R@1: {recall}", flush=True)
     print(f"{step} steps, {(time.monotonic() - started) / 60:.1f} minutes")
 
 
 def save_state(
-    run: Path, model: GeoBridge, optimizer: torch.optim.Optimizer, step: int, used_s: float
+    run: Path,
+    model: GeoBridge,
+    standardizer: Standardizer,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    used_s: float,
 ) -> None:
     """Write RUN/state.pt in one rename, and the checkpoint beside it."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {
+        "model": model.state_dict(),
+        "mean": standardizer.mean,
+        "variance": standardizer.variance,
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "used_s": used_s,
+    }
     temporary = run / "state.pt.part"
-    torch.save({**state, "step": step, "used_s": used_s}, temporary)
+    torch.save(state, temporary)
     temporary.replace(run / "state.pt")
-    model.save(run / "checkpoint")
+    standardizer.folded(model).save(run / "checkpoint")
 
 
-def restore(run: Path, model: GeoBridge, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Step and seconds used of an earlier run, whose weights and moments are loaded; else zeros."""
+def restore(
+    run: Path,
+    model: GeoBridge,
+    standardizer: Standardizer,
+    optimizer: torch.optim.Optimizer | None,
+) -> tuple[int, float]:
+    """Load what a run has reached; its step and seconds used, zeros where nothing is there."""
     if not (run / "state.pt").exists():
         return 0, 0.0
     state = torch.load(run / "state.pt", weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    print(f"continuing after step {state['step']}")
+    standardizer.mean.update(state["mean"])
+    standardizer.variance.update(state["variance"])
+    if optimizer is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    print(f"continuing after step {state['step']} of {run}")
     return state["step"], state["used_s"]
+
+
+def tokenizer_of(run: Path, data: Path) -> Tokenizer:
+    """A vocabulary for the planet's texts, and for captions of real pictures where there are any.
+
+    Words are no pictures: also what trains on the planet alone may go on with real captions.
+    """
+    texts = [place.text for place in iter_places(run / "planet") if place.text]
+    if (data / "ucm_captions").is_dir():
+        texts += [words for captions in load_ucm(data / "ucm_captions").texts for words in captions]
+    return train_tokenizer(texts, 4096)
 
 
 def main() -> None:
     """Read the options, build what is missing, train, and say where the checkpoint is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--planet-alone", action="store_true", help="read no real picture")
+    parser.add_argument("--init", type=Path, help="run to take the first weights from")
     parser.add_argument("--run", type=Path, default=Path("runs/mini"))
     parser.add_argument("--minutes", type=float, default=45, help="of training, planet excluded")
     parser.add_argument("--towns", type=int, default=14, help="towns of each region")
     parser.add_argument("--places", type=int, default=48, help="places of each town")
     arguments = parser.parse_args()
+    if not arguments.planet_alone and not arguments.data.is_dir():
+        parser.error(f"{arguments.data} is no folder: say where the data is, or --planet-alone")
     run: Path = arguments.run
     run.mkdir(parents=True, exist_ok=True)
     build_planet(run / "planet", arguments.towns, arguments.places, seed=1)
     build_planet(run / "planet-held-out", 1, 40, seed=2)
-    naip = load_naip(arguments.data / "naip_years") if arguments.data.exists() else None
-    ucm = load_ucm(arguments.data / "ucm_captions") if arguments.data.exists() else None
-    texts = [place.text for place in iter_places(run / "planet") if place.text]
-    texts += [caption for captions in (ucm.texts if ucm else []) for caption in captions]
-    model = GeoBridge.from_preset("mini", seed=0, tokenizer=train_tokenizer(texts, 4096))
+    naip = None if arguments.planet_alone else load_naip(arguments.data / "naip_years")
+    ucm = None if arguments.planet_alone else load_ucm(arguments.data / "ucm_captions")
+    if arguments.init:
+        model = GeoBridge.load(arguments.init / "checkpoint")
+    else:
+        model = GeoBridge.from_preset("mini", seed=0, tokenizer=tokenizer_of(run, arguments.data))
     planet, held_out = (load_planet(run / name, model) for name in ("planet", "planet-held-out"))
     size = model.config.preprocess["drone"].height
-    train(model, Batches(planet, naip, ucm, size), held_out, run, arguments.minutes)
+    batches = Batches(planet, naip, ucm, size)
+    train(model, batches, held_out, run, arguments.minutes, arguments.init)
     print(f"checkpoint: {run / 'checkpoint'}")
 
 
