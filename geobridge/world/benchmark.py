@@ -96,18 +96,18 @@ BENCHMARKS: dict[str, Benchmark] = {
 # `python scripts/benchmark_digests.py` prints this block.
 DIGESTS_VERSION = 2
 DIGESTS: dict[str, str] = {
-    "world-1k": "34fcab18a40157f3f4d7b1d0eda39af3",
-    "world-1k-2m": "34fcab18a40157f3f4d7b1d0eda39af3",
-    "world-1k-5m": "34fcab18a40157f3f4d7b1d0eda39af3",
-    "world-1k-10m": "34fcab18a40157f3f4d7b1d0eda39af3",
-    "world-1k-missing": "d3576d69354488be1b76bca6dc2bf3ec",
-    "world-1k-noise": "7e32a3b0c689db89ffb29be67ad46ba7",
-    "world-1k-far": "e39dc855a87743f422e16bad589237c4",
-    "world-1k-far-2m": "e39dc855a87743f422e16bad589237c4",
-    "world-1k-far-5m": "e39dc855a87743f422e16bad589237c4",
-    "world-1k-far-10m": "e39dc855a87743f422e16bad589237c4",
-    "world-1k-far-missing": "99b41b0936aee4e9cf2e1327bbfa95cc",
-    "world-1k-far-noise": "1fa01e65dbb2c4b6a7522f2f30fdf76e",
+    "world-1k": "9033dba6f7f693b84ce15c3bd91652ff",
+    "world-1k-2m": "9033dba6f7f693b84ce15c3bd91652ff",
+    "world-1k-5m": "9033dba6f7f693b84ce15c3bd91652ff",
+    "world-1k-10m": "9033dba6f7f693b84ce15c3bd91652ff",
+    "world-1k-missing": "96c4afacae671d2cd8b69a899d1659d9",
+    "world-1k-noise": "f539cd301b96662a8e374f47a12abddb",
+    "world-1k-far": "a68b89384e9c128f27ffadc89a20e351",
+    "world-1k-far-2m": "a68b89384e9c128f27ffadc89a20e351",
+    "world-1k-far-5m": "a68b89384e9c128f27ffadc89a20e351",
+    "world-1k-far-10m": "a68b89384e9c128f27ffadc89a20e351",
+    "world-1k-far-missing": "cd3c77a97370c5b54b432276d2744ee7",
+    "world-1k-far-noise": "7579621f96b8f4de4350b8741697d19f",
 }
 """What `digest` makes of each benchmark on version `DIGESTS_VERSION` of the planet."""
 
