@@ -88,26 +88,27 @@ def equirectangular_view(
     """Cut the perspective view a plain camera would have had out of a panorama.
 
     Args:
-        panorama: (H, W, 3) uint8, 360 degrees around, the horizon in the middle row.
+        panorama: (H, W, 3) uint8, equirectangular, the horizon in the middle row.
         heading_deg: viewing direction, clockwise from the panorama's middle column.
         fov_deg: horizontal field of view of the view, in (0, 180).
         size: side of a square view, or (height, width), in pixels.
         field: angles of the panorama; by default as `street_field` tells from its shape.
 
     Returns:
-        (height, width, 3) uint8; above and below the panorama its last row is repeated.
+        (height, width, 3) uint8; beyond the panorama its last row or column is repeated.
     """
     if not 0 < fov_deg < 180:
         raise ValueError(f"a perspective view cannot span {fov_deg} degrees: give 0..180.")
     height, width = (size, size) if isinstance(size, int) else size
     field = field or street_field(panorama.shape[1], panorama.shape[0], panorama=True)
     yaw, pitch = _view_angles(height, width, fov_deg)
-    x = (np.degrees(yaw) + heading_deg) / 180.0
-    x = (x + 1) % 2 - 1
+    x = (np.degrees(yaw) + heading_deg) / (field.horizontal_fov_deg / 2)
     y = -np.degrees(pitch) / (field.vertical_fov_deg / 2)
-    # One column from the other side at each edge closes the circle for the interpolation.
-    closed = np.concatenate([panorama[:, -1:], panorama, panorama[:, :1]], axis=1)
-    x = x * panorama.shape[1] / closed.shape[1]
+    closed = panorama
+    if field.is_panorama:
+        # One column from the other side at each edge closes the circle for the interpolation.
+        closed = np.concatenate([panorama[:, -1:], panorama, panorama[:, :1]], axis=1)
+        x = ((x + 1) % 2 - 1) * panorama.shape[1] / closed.shape[1]
     grid = torch.from_numpy(np.stack([x, y], axis=-1).astype(np.float32))[None]
     pixels = torch.from_numpy(closed).permute(2, 0, 1)[None].to(torch.float32)
     view = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)

@@ -372,8 +372,9 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
                 shadow[row, col] = int(min(CLOUD - 1.0, running))
             top = float(height[row, col])
             crown = crown_top[row, col] * 10.0
-            if crown > 0:
-                kind = crown_kind[row, col] // 32
+            kind = crown_kind[row, col] // 32
+            # What floats thinly would throw a curtain, not the line that it is.
+            if crown > 0 and kind != PLATE:
                 if kind == BROADLEAF or kind == ORCHARD:
                     crown *= 1 - 0.5 * bare
                 top = max(top, crown)
@@ -383,7 +384,7 @@ def shadow_heights(height, crown_top, crown_kind, sx, sy, sz, bare):
 
 
 @njit(cache=True, error_model="numpy")
-def cast_clouds(shadow, shade, block):
+def cast_clouds(shadow, height, crown_top, shade, block):
     """Lay the shadows of clouds over the ground, in place.
 
     `shade` (m, m) in [0, 1] tells at every `block`-th cell how much of the sun is hidden; between
@@ -400,7 +401,9 @@ def cast_clouds(shadow, shade, block):
             lower = shade[i + 1, j] * (1 - u) + shade[i + 1, j + 1] * u
             dark = upper * (1 - v) + lower * v
             if dark > 0:
-                darkest = dark if shadow[row, col] == 0 else 1.0
+                # A cell that something else keeps from the sun stays dark in the rim.
+                own = max(height[row, col], crown_top[row, col] * 10)
+                darkest = dark if shadow[row, col] <= own else 1.0
                 shadow[row, col] = CLOUD + int((65535 - CLOUD) * darkest)
 
 

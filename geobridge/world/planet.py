@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -29,6 +29,9 @@ DRONE_FOV_DEG = 60.0
 
 DroneKind = Literal["camera", "crop", "either"]
 """How a drone's picture comes about: see `Town.render_all`."""
+
+LEAST_GSD_M, MOST_GSD_M = 0.05, 50.0
+"""Finest and coarsest ground sampling distance of maps and satellite pictures."""
 
 _MOST_SAMPLES = 8192
 
@@ -258,6 +261,9 @@ class Town:
         from geobridge.world.rasters import draw_date
 
         today = self.day(date)
+        # The almanac counts from true north, the rasters from the grid's.
+        azimuth_deg = today.sun_azimuth_deg - self.convergence_deg
+        today = replace(today, sun_azimuth_deg=azimuth_deg)
         while len(self._dated) >= self._open_dates:
             self._dated.popitem(last=False)
         dated = draw_date(self._ground, self.scene, today, date, self.seed, self.index)
@@ -319,7 +325,9 @@ class Town:
             sensor = Sensor() if seed is None else sensor_for(view, generator("sensor", seed, view))
         if view == "street":
             if fov_deg is None:
-                return _develop(*self._street(place, size, date, yaw_deg, full), sensor)
+                width, half = (2 * size, math.pi / 2) if full else (4 * size, math.pi / 4)
+                around = self._street(place, date, yaw_deg, (size, width), 2 * math.pi, half)
+                return _develop(*around, sensor)
             return self._street_photo(place, size, date, yaw_deg, fov_deg, sensor)
         if view == "satellite" or crop_m is not None:
             side_m = crop_m or size * gsd_m
@@ -362,8 +370,11 @@ class Town:
             width_m: extent east-west.
             height_m: extent north-south.
         """
-        if not 0.05 <= gsd_m <= 50:
-            raise WorldError(f"A map of {gsd_m:g} m a pixel cannot be drawn: choose 0.05 to 50.")
+        if not LEAST_GSD_M <= gsd_m <= MOST_GSD_M:
+            raise WorldError(
+                f"A map of {gsd_m:g} m a pixel cannot be drawn: choose {LEAST_GSD_M:g} to "
+                f"{MOST_GSD_M:g}."
+            )
         rows = max(1, round(height_m / gsd_m))
         raw, factor = self._ortho(x_m, y_m, 0.0, width_m, height_m, rows, date)
         return _develop(raw, factor, Sensor())
@@ -475,7 +486,7 @@ class Town:
                 self.place_at(place.x_m + dx, place.y_m + dy),
                 size=pixels,
                 date=on["satellite"],
-                gsd_m=ground_m / pixels,
+                gsd_m=min(MOST_GSD_M, max(LEAST_GSD_M, ground_m / pixels)),
                 sensor=sensors["satellite"],
             ),
         }
@@ -494,9 +505,8 @@ class Town:
         """Samples of the ground seen from straight above, and how many make up a pixel's side."""
         cols = max(1, round(width_m * rows / height_m))
         # A coarse pixel is the mean of its ground, not a point of it: about two samples a metre.
-        factor = max(2, 2 * round(height_m / rows))
-        if max(rows, cols) * factor > _MOST_SAMPLES:
-            factor = 1
+        wanted, most = max(2, 2 * round(height_m / rows)), _MOST_SAMPLES // max(rows, cols)
+        factor = max(1, min(wanted, most - most % 2))
         vector = _ortho_vector(x_m, y_m, yaw_deg, width_m, height_m)
         return self._rays(vector, rows, cols, factor, date), factor
 
@@ -540,28 +550,38 @@ class Town:
     ) -> np.ndarray:
         """A level camera's picture, cut out of a panorama that is as fine as it."""
         # Brings torch, which whoever builds data sets in many processes can do without.
-        from geobridge.imagery.street import equirectangular_view
+        from geobridge.imagery.street import StreetField, equirectangular_view
 
         width = size * 4 // 3
         focal_px = width / 2 / math.tan(math.radians(fov_deg) / 2)
-        # Beyond 45 degrees up and down only the whole sphere reaches.
-        full = size / 2 / focal_px > 0.98
-        rows = math.ceil(focal_px * math.pi / (1 if full else 2))
-        raw, factor = self._street(place, rows, date, yaw_deg, full)
-        panorama = _develop(raw, factor, Sensor())
-        photo = equirectangular_view(panorama, 0.0, fov_deg, (size, width))
+        # A little more than the photo shows, as many pixels a degree as in its middle.
+        span = min(2 * math.pi, 1.04 * math.radians(fov_deg))
+        half = min(math.pi / 2, 1.04 * math.atan(size / 2 / focal_px))
+        shape = (math.ceil(2 * half * focal_px), math.ceil(span * focal_px))
+        panorama = _develop(*self._street(place, date, yaw_deg, shape, span, half), Sensor())
+        field = StreetField(math.degrees(span), math.degrees(2 * half))
+        photo = equirectangular_view(panorama, 0.0, fov_deg, (size, width), field)
         return _develop(photo.astype(np.float32), 1, sensor)
 
     def _street(
-        self, place: WorldPlace, size: int, date: int, yaw_deg: float, full: bool
+        self,
+        place: WorldPlace,
+        date: int,
+        yaw_deg: float,
+        shape: tuple[int, int],
+        span: float,
+        half_height: float,
     ) -> tuple[np.ndarray, int]:
+        """Samples of an equirectangular picture of `shape` pixels, and how many make a side.
+
+        It is `span` radians wide and reaches `half_height` radians up and down.
+        """
         from geobridge.world.kernels import render_panorama
         from geobridge.world.rasters import noise_tables
 
         ground, dated = self._ground, self._at(date)
         fine, coarse = noise_tables()
-        tilt = math.pi / 2 if full else math.pi / 4
-        factor = 2 if size <= 1024 else 1
+        factor = 2 if shape[0] <= 1024 else 1
         picture = render_panorama(
             dated.height,
             dated.material,
@@ -579,11 +599,11 @@ class Town:
             place.y_m,
             EYE_M,
             math.radians(yaw_deg),
-            2 * math.pi,
-            tilt,
-            -tilt,
-            size * factor,
-            size * factor * (2 if full else 4),
+            span,
+            half_height,
+            -half_height,
+            shape[0] * factor,
+            shape[1] * factor,
             260.0,
         )
         return picture, factor
@@ -634,9 +654,10 @@ def _check_request(
         )
     if view == "drone" and crop_m is not None and not 10 <= crop_m <= 400:
         raise WorldError(f"A crop of {crop_m:g} m cannot be drawn: choose 10 to 400 m.")
-    if altitude_m <= 0 or not 0.05 <= gsd_m <= 50:
+    if altitude_m <= 0 or not LEAST_GSD_M <= gsd_m <= MOST_GSD_M:
         raise WorldError(
-            "Altitude must be above 0 m and the ground sampling distance 0.05 to 50 m a pixel."
+            f"Altitude must be above 0 m and the ground sampling distance {LEAST_GSD_M:g} to "
+            f"{MOST_GSD_M:g} m a pixel."
         )
 
 

@@ -27,7 +27,7 @@ class Ground:
         material: (n, n) uint8, constants of `kernels`.
         colour: (n, n, 3) uint8, sRGB before light.
         owner: (n, n) uint16, row of `owners`, 0 for none.
-        crown_top, crown_base: (n, n) uint8, decimetres, 0 where no tree is.
+        crown_top, crown_base: (n, n) uint8, decimetres, 0 where nothing floats.
         crown_kind: (n, n) uint8, kind x 32 + tint.
         owners: (m, OWNER_COLUMNS) float64, frames and facades.
     """
@@ -315,7 +315,7 @@ def _owners(scene: Scene, fields: list[Area], rng: np.random.Generator) -> np.nd
 
 
 def _hang(top: np.ndarray, base: np.ndarray, kind: np.ndarray, plate: Plate) -> None:
-    """Put a floating thing into the layer of crowns, where no crown hides it."""
+    """Put a floating thing into the layer of crowns, in the place of lower ones."""
     half, n = SIZE_M / 2, len(top)
     steps = max(1, int(plate.length_m / k.CELL_M) + 1)
     for along in np.linspace(-plate.back_m, plate.length_m - plate.back_m, steps):
@@ -527,7 +527,8 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
     rng = generator("date", seed, region.name, index, date)
     height, material = ground.height.copy(), ground.material.copy()
     colour = ground.colour.copy()
-    paint = _Painter(height, material, colour, ground.owner)
+    # Owners are the same on all dates: what this one paints must not leak into the others.
+    paint = _Painter(height, material, colour, ground.owner.copy())
     for building in scene.buildings:
         if building.dates is not None:
             if date in building.dates:
@@ -550,7 +551,8 @@ def draw_date(ground: Ground, scene: Scene, day: Day, date: int, seed: int, inde
     tops = k.block_maximum(height, crowns[0], BLOCK)
     light = _light(region, day, sun, rng)
     if day.cloud_shadow > 0:
-        k.cast_clouds(shadow, _cloud_shade(rng, day.cloud_shadow, len(shadow)), _CLOUD_BLOCK)
+        shade = _cloud_shade(rng, day.cloud_shadow, len(shadow))
+        k.cast_clouds(shadow, height, crowns[0], shade, _CLOUD_BLOCK)
     return Dated(height, material, colour, *crowns, shadow, tops, light)
 
 

@@ -70,7 +70,7 @@ class Building:
         roof: shape, a constant of `kernels`.
         cover: material of the roof, a constant of `kernels`.
         roof_colour, wall_colour: words with their colours.
-        facade: windows, ribbon, shop or blank.
+        facade: windows, ribbon, shop, blank or banded.
         dates: the dates it stands on; None for always. Only those are ever described.
         landmark: whether people would name it.
     """
@@ -111,7 +111,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Strip:
-    """A thin upright or painted thing along a box or a line: hedge, wall, post, path."""
+    """A thin upright or painted thing: hedge, wall, parapet, post, path, drive."""
 
     kind: str
     box: Box

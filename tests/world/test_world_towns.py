@@ -227,6 +227,31 @@ def test_cranes_stand_until_the_house_does():
     pytest.fail("no town has a crane")
 
 
+def test_owners_of_cells_are_the_same_whatever_dates_were_opened():
+    town = World(0).town("edo", 1)
+    before = town._ground.owner.copy()
+    for date in range(8):
+        town._at(date)
+    assert (town._ground.owner == before).all()
+
+
+def test_jibs_throw_no_curtain_of_shadow():
+    height, crown = np.zeros((200, 200), np.uint16), np.zeros((200, 200), np.uint8)
+    kind = np.zeros((200, 200), np.uint8)
+    crown[100, 80:120], kind[100, 80:120] = 246, k.PLATE * 32 + 3
+    assert not k.shadow_heights(height, crown, kind, 0.5, 0.5, 0.7, 0.0).any()
+
+
+def test_coarsest_and_finest_satellites_are_drawn(town):
+    place = town.places(1)[0]
+    for gsd_m in (0.05, 50.0):
+        for seed in range(3):
+            views = town.render_all(
+                place, np.random.default_rng(seed), size=16, gsd_m=gsd_m, views=["satellite"]
+            )
+            assert views["satellite"].shape == (16, 16, 3)
+
+
 def test_clouds_cover_the_share_that_the_day_says():
     seen = 0
     for index in range(3):
