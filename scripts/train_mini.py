@@ -50,7 +50,7 @@ from geobridge.views import NINE_DIRECTIONS, VIEWS
 
 TEST_CITY = "santa_monica"
 UCM_TEST_EVERY = 10
-BATCH = {"planet": 56, "naip": 80, "ucm": 56}
+BATCH = {"planet": 80, "naip": 72, "ucm": 48}
 PLANET_ALONE_BATCH = 128
 NEIGHBOURS_FROM, NEIGHBOURS_FULL = 0.15, 0.6  # of the time: hard negatives come in between
 PEAK_LEARNING_RATE = 1e-3
@@ -557,6 +557,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.planet_alone and not arguments.data.is_dir():
         parser.error(f"{arguments.data} is no folder: say where the data is, or --planet-alone")
+    if arguments.init and not (arguments.init / "state.pt").is_file():
+        parser.error(f"{arguments.init} holds no state.pt: name the folder of a run")
     run: Path = arguments.run
     run.mkdir(parents=True, exist_ok=True)
     build_planet(run / "planet", arguments.towns, arguments.places, seed=1)
