@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from geobridge.errors import WorldError
 from geobridge.world.scene import Area, Box, Building, Scene
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Fact:
 
     Attributes:
         kind: road, node, water, beyond (houses across the water), rail, landmark, area, front,
-            building, avenue, trees, solar or rim.
+            building, avenue, trees, solar, rim or open (ground with nothing on it).
         name: a noun of the scene ("church", "canal", "detached house").
         count: how many.
         colours: words for the roofs, the most frequent first; of trees, their sorts.
@@ -211,10 +212,15 @@ class _Square:
         self.buildings = [
             (index.buildings[i], part) for i, part in self.parts(index.building_rows).items()
         ]
-        self.road: Road = self._street(place.heading_deg)
+        self.road: Road | None = self._street(place.heading_deg)
 
-    def _street(self, heading_deg: float) -> "Road":
-        """The nearest street; where several meet, the one that runs along the place's heading."""
+    def _street(self, heading_deg: float) -> "Road | None":
+        """The nearest street; where several meet, the one that runs along the place's heading.
+
+        None where too little of it is near to tell how it runs.
+        """
+        if not len(self.index.road_points):
+            return None
         away = np.hypot(*(self.index.road_points - self.here).T)
         near = np.flatnonzero(away < away.min() + 1.5)
         heading = math.radians(heading_deg)
@@ -227,7 +233,14 @@ class _Square:
             return float(abs(across) / math.hypot(dx, dy))
 
         best = min(near.tolist(), key=lambda point: (round(aslant(point), 2), away[point]))
-        return self.scene.network.roads[int(self.index.road_numbers[best])]
+        road = self.scene.network.roads[int(self.index.road_numbers[best])]
+        return road if len(self.seen(road)) >= 2 else None
+
+    def seen(self, road: "Road") -> np.ndarray:
+        """The points (N, 2), a metre apart, of a road that are near enough to be told."""
+        line = _dense(road.points, 1.0)
+        near: np.ndarray = line[np.hypot(*(line - self.here).T) < 0.8 * self.radius]
+        return near
 
     def holds(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
         """Which points (N, 2) lie on the square, `margin` metres from its edge."""
@@ -262,11 +275,21 @@ def facts(town: "Town", place: "WorldPlace", radius_m: float = 50.0) -> list[Fac
     """All facts on the square of half side `radius_m` around a place.
 
     They come in the order road, nodes, water, railways, landmarks, areas, fronts, buildings,
-    those beyond the water, avenue, trees, solar roofs, rims; within a kind the weightiest first.
+    those beyond the water, avenue, trees, solar roofs, rims, open ground; within a kind the
+    weightiest first. Away from streets there is no road. There is always at least one fact.
+
+    Raises:
+        WorldError: `radius_m` is not above 5 and at most 400 m.
     """
+    if not 5 < radius_m <= 400:
+        raise WorldError(
+            f"A square of half side {radius_m:g} m cannot be described: choose a radius_m above 5 "
+            f"and up to 400 m."
+        )
     square = _Square(town, place, radius_m)
     found = [*_road(square), *_bands(square), *_things(square), *_fronts(square)]
-    return found + _buildings(square) + _avenue(square) + _trees(square) + _gardens(square)
+    found += [*_buildings(square), *_avenue(square), *_trees(square), *_gardens(square)]
+    return found + _open(square, found)
 
 
 # -- streets, water, rails -------------------------------------------------------------------
@@ -274,18 +297,19 @@ def facts(town: "Town", place: "WorldPlace", radius_m: float = 50.0) -> list[Fac
 
 def _road(square: _Square) -> list[Fact]:
     road = square.road
-    line = _dense(road.points, 1.0)
-    seen = line[np.hypot(*(line - square.here).T) < 0.8 * square.radius]
+    if road is None:
+        return []
+    seen = square.seen(road)
     first, last = seen[min(6, len(seen) - 1)] - seen[0], seen[-1] - seen[max(0, len(seen) - 7)]
     turn = abs(math.degrees(math.atan2(*first) - math.atan2(*last))) % 360
     bend = "curving " if min(turn, 360 - turn) > 25 else ""
     name = road.kind if road.paved else "unpaved " + road.kind
-    nodes = [_node(square, number) for number in road.nodes]
+    nodes = [_node(square, road, number) for number in road.nodes]
     near = sorted((node for node in nodes if node), key=lambda node: node[0])
     return [Fact("road", name, detail=bend + _run(seen)), *(fact for _, fact in near)]
 
 
-def _node(square: _Square, number: int) -> tuple[float, Fact] | None:
+def _node(square: _Square, street: "Road", number: int) -> tuple[float, Fact] | None:
     """An end of the street if it is near, with its distance."""
     network = square.scene.network
     x, y = network.nodes[number]
@@ -302,7 +326,7 @@ def _node(square: _Square, number: int) -> tuple[float, Fact] | None:
         name = _three(meeting, number)
     else:
         name = {1: "dead end", 4: "crossroads"}.get(arms, "junction")
-    main = square.road.kind != "main road" and any(road.kind == "main road" for road in meeting)
+    main = street.kind != "main road" and any(road.kind == "main road" for road in meeting)
     where = compass(dx, dy) if away > 12 else ""
     return away, Fact("node", name, arms, direction=where, detail="main road" if main else "")
 
@@ -619,10 +643,21 @@ def _nearest_point(box: Box, x: float, y: float) -> tuple[float, float]:
     return box.point(along, away)
 
 
+_PAVEMENT_M = 3.0
+
+
 def _fronts(square: _Square) -> list[Fact]:
-    """The building that stands nearest on each side of the street, unless it is a landmark."""
+    """The building that stands nearest on each side of the street, unless it is a landmark.
+
+    None where the place is not on the street or its pavement: what is near stands elsewhere.
+    """
+    if square.road is None:
+        return []
     line = _dense(square.road.points, 1.0)
-    i = int(np.hypot(*(line - square.here).T).argmin())
+    gaps = np.hypot(*(line - square.here).T)
+    if gaps.min() > square.road.half_width_m + _PAVEMENT_M:
+        return []
+    i = int(gaps.argmin())
     step = line[min(i + 1, len(line) - 1)] - line[max(i - 1, 0)]
     step = step / np.hypot(*step)
     nearest: dict[bool, tuple[float, float, float, Building]] = {}
@@ -679,6 +714,8 @@ def _sorts(kinds: np.ndarray) -> tuple[str, ...]:
 def _avenue(square: _Square) -> list[Fact]:
     """Rows of trees along the street: on each side a tree in most stretches of 16 m."""
     road, trees = square.road, square.scene.trees
+    if road is None:
+        return []
     line = _dense(road.points, 1.0)
     line = line[square.holds(line)]
     near = trees[square.holds(trees[:, :2])]
@@ -732,3 +769,12 @@ def _gardens(square: _Square) -> list[Fact]:
         if lengths[kind] > max(120.0, 2 * lengths[other]):
             out.append(Fact("rim", kind))
     return out
+
+
+def _open(square: _Square, found: list[Fact]) -> list[Fact]:
+    """Open ground: no street, no house of whatever date, and hardly a tree on the square."""
+    if any(fact.kind != "trees" or fact.count >= 4 for fact in found):
+        return []
+    streets = square.holds(square.index.road_points).any()
+    houses = square.scene.buildings_near(square.x, square.y, square.radius + 40)
+    return [] if streets or houses else [Fact("open", "ground")]

@@ -64,6 +64,7 @@ _ORDER = (
     ("rim", 0),
     ("landmark", 2),
     ("area", 2),
+    ("open", 0),
 )
 """Kinds of facts and which one of them, in the order in which they may take room."""
 
@@ -265,6 +266,7 @@ class _Writer:
             self.things(things),
             self.buildings(of["building"]),
             self.fronts(of["front"]),
+            self.open() if of["open"] else "",
         ]
         green = self.green(of["trees"] + of["solar"] + of["rim"])
         sentences = [text for text in middle if text]
@@ -274,10 +276,10 @@ class _Writer:
             sentences = [*sentences, street] if at_end else [street, *sentences]
         else:
             sentences = [street, *sentences]
-        sentences += [green] if green else []
+        sentences = [text for text in (*sentences, green) if text]
         while len(sentences) > 4:
             sentences[-2:] = ["; ".join(sentences[-2:])]
-        return " ".join(text[0].upper() + text[1:] + "." for text in sentences if text)
+        return " ".join(text[0].upper() + text[1:] + "." for text in sentences)
 
     # Parts of sentences.
 
@@ -451,6 +453,12 @@ class _Writer:
         number = _number(fact.count)
         return self.pick(f"{number} roofs carry solar panels", f"{number} roofs have solar panels")
 
+    def open(self) -> str:
+        return self.pick(
+            "this is open ground without streets or houses",
+            "the ground is open, with neither streets nor houses",
+        )
+
     def rim(self, fact: Fact) -> str:
         fences = "hedges" if fact.name == "hedge" else self.pick("walls", "garden walls")
         return f"{fences} {self.pick('enclose', 'divide')} the plots"
@@ -459,10 +467,10 @@ class _Writer:
 def describe(
     town: "Town", place: "WorldPlace", variant: int = 0, noise: float = 0.0, radius_m: float = 50.0
 ) -> str:
-    """Two to four sentences made of the facts; see `Town.describe`.
+    """Two to four sentences made of the facts, away from streets one to four; see `Town.describe`.
 
     Raises:
-        WorldError: `noise` is no share.
+        WorldError: `noise` is no share, or `radius_m` is not above 5 and at most 400 m.
     """
     if not 0 <= noise <= 1:
         raise WorldError(f"Anchor noise {noise:g} is no share: choose 0 to 1.")

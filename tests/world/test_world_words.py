@@ -147,6 +147,10 @@ FRONT = (
     re.compile(rf"by the road to the (?P<at>{D}) stands (?P<first>.+)"),
     re.compile(rf"(?P<first>.+) (?:faces|stands beside) the road to the (?P<at>{D})(?P<rest>.*)"),
 )
+OPEN = (
+    "this is open ground without streets or houses",
+    "the ground is open, with neither streets nor houses",
+)
 AMOUNTS = {
     "a few": (4, 14), "some": (4, 14), "many": (15, 39), "plenty of": (15, 39),
     "numerous": (15, 39), "very many": (40, 9999), "a great number of": (40, 9999),
@@ -173,8 +177,8 @@ class Ground:
         gaps = [np.hypot(*(dense(r.points) - (self.x, self.y)).T).min() for r in self.roads]
         # Where streets meet, the place lies on the one that it is headed along.
         met = [r for r, gap in zip(self.roads, gaps, strict=True) if gap < min(gaps) + 1.5]
-        self.road = min(met, key=lambda road: self.aslant(road, place.heading_deg))
-        self.axis = dense(self.road.points) - (self.x, self.y)
+        self.road = min(met, key=lambda road: self.aslant(road, place.heading_deg), default=None)
+        self.axis = dense(self.road.points) - (self.x, self.y) if met else np.zeros((0, 2))
 
     def aslant(self, road, heading_deg):
         """Degrees between a road near the place and a heading."""
@@ -354,7 +358,8 @@ class Reader:
     def read(self):
         for sentence in re.split(r"\. |; ", self.text.removesuffix(".")):
             clause = sentence[0].lower() + sentence[1:]
-            readers = (self.street, self.line, self.things, self.houses, self.fronts, self.green)
+            readers = (self.street, self.line, self.things, self.houses, self.fronts, self.green,
+                       self.open)  # fmt: skip
             assert any(read(clause) for read in readers), f"{clause!r} in {self.text!r}"
         return self.seen
 
@@ -559,6 +564,7 @@ class Reader:
         kind = plurals(HOUSES)[m["noun"]]
         kinds = {kind, "detached house"} if kind == "house" else {kind}
         gap = np.hypot(*self.ground.axis.T)
+        self.sure(gap.min() < self.ground.road.half_width_m + 3.5, "by the road")
         i = int(gap.argmin())
         step = self.ground.axis[min(i + 2, len(gap) - 1)] - self.ground.axis[max(i - 2, 0)]
         everything, sides = self.ground.lasting(), set()
@@ -600,6 +606,15 @@ class Reader:
             at = between.end() if between else at
         assert at in (0, len(clause)), f"{clause[at:]!r} in {self.text!r}"
         return at > 0
+
+    def open(self, clause):
+        if clause not in OPEN:
+            return False
+        lines = [dense(road.points) - (self.ground.x, self.ground.y) for road in self.ground.roads]
+        self.sure(not any(self.ground.inside(line).any() for line in lines), "no streets")
+        houses = [b for b in self.ground.buildings if len(self.ground.on(b.box)[0])]
+        self.sure(not houses, "no houses")
+        return True
 
     def growth(self, m):
         scene, here = self.ground.scene, (self.ground.x, self.ground.y)
@@ -688,6 +703,56 @@ def test_things_are_related_to_each_other_and_across_water():
                 told += Reader(town, place, town.describe(place)).read()
     assert sum(claim.endswith(" of") for claim in told) > 10
     assert sum("across" in claim for claim in told) > 5
+
+
+# -- away from streets -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [(-440, 440), (440, 440), (300, -300)])
+def test_a_place_without_a_street_is_described(town, at):
+    place = town.place_at(*at)
+    assert not {"road", "node", "avenue", "front"} & {fact.kind for fact in facts(town, place)}
+    for variant in range(4):
+        assert Reader(town, place, town.describe(place, variant)).read()
+
+
+@pytest.mark.parametrize(("region", "index"), [("albion", 0), ("prairie", 1)])
+def test_every_word_is_true_anywhere_in_a_town(region, index):
+    town, rng = World(0).town(region, index), np.random.default_rng(5)
+    for x, y in rng.uniform(-450, 450, (60, 2)):
+        place = town.place_at(float(x), float(y), float(rng.uniform(0, 360)))
+        assert Reader(town, place, town.describe(place)).read()
+        assert town.describe(place, noise=1.0)
+
+
+def test_ground_with_nothing_on_it_is_open(bare):
+    town, place = bare
+    town.scene.network.roads = []
+    assert [fact.kind for fact in facts(town, place)] == ["trees", "open"]
+    text = town.describe(place)
+    assert "open" in text
+    assert Reader(town, place, text).read()
+
+
+def test_ground_where_a_house_stands_on_some_date_is_not_open(bare):
+    town, place = bare
+    town.scene.network.roads = []
+    put(town, place, "shed", 45, 45, dates=frozenset({1}))
+    assert [fact.kind for fact in facts(town, place)] == ["trees"]
+    assert Reader(town, place, town.describe(place)).read()
+
+
+@pytest.mark.parametrize("radius_m", [5.0, 0.0, -50.0, 400.5, math.inf, math.nan])
+def test_a_radius_is_more_than_5_and_at_most_400_m(town, radius_m):
+    place = town.places(1)[0]
+    with pytest.raises(WorldError, match="choose a radius_m above 5 and up to 400 m"):
+        town.describe(place, radius_m=radius_m)
+
+
+@pytest.mark.parametrize("radius_m", [5.1, 12.0, 100.0, 400.0])
+def test_any_radius_within_bounds_gives_a_text(town, radius_m):
+    for at in ((0, 0), (-440, 440), (300, -300)):
+        assert town.describe(town.place_at(*at), radius_m=radius_m)
 
 
 # -- texts are plain and short ---------------------------------------------------------------
