@@ -61,7 +61,7 @@ def build(
     )
     with progress_bar("places") as progress:
         built = build_places(out, names, towns, places, recipe, workers=workers, progress=progress)
-    output().print(f"{built.places} places of {len(names) * towns} towns in {built.table}")
+    output().print(f"{built.places} places of {built.towns} towns in {built.table}")
     if built.short:
         held = ", ".join(f"{count} in {town}" for town, count in built.short.items())
         output().print(

@@ -131,7 +131,13 @@ def build_benchmark(
     """
     benchmark = benchmark_named(name)
     built = build_towns(
-        out, benchmark.jobs, benchmark.recipe, split="test", workers=workers, progress=progress
+        out,
+        benchmark.jobs,
+        benchmark.recipe,
+        split="test",
+        benchmark=name,
+        workers=workers,
+        progress=progress,
     )
     if digest(map(truth_of, iter_places(out))) != DIGESTS.get(name):
         raise WorldError(

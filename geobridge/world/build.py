@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
@@ -111,12 +111,14 @@ class Built:
 
     Attributes:
         table: its path.
-        places: how many it holds.
+        places: how many it holds, those of former builds into the folder among them.
+        towns: of how many towns.
         short: how many places each town holds that had no room for all that were asked for.
     """
 
     table: Path
     places: int
+    towns: int
     short: dict[str, int]
 
 
@@ -173,6 +175,7 @@ def build_towns(
     recipe: Recipe,
     *,
     split: str | None = None,
+    benchmark: str | None = None,
     workers: int = 2,
     progress: Progress = silent,
 ) -> Built:
@@ -185,9 +188,10 @@ def build_towns(
 
     Args:
         out: folder of the data set.
-        jobs: the towns, in the order of the table.
+        jobs: the towns, in the order of the table; those built before come after them.
         recipe: what their pictures and texts are like.
         split: of all places; None is `test` for regions that are held back and else `train`.
+        benchmark: name of the benchmark that this is; its folder takes nothing else.
         workers: how many processes.
         progress: is told how many places of how many are done.
 
@@ -196,7 +200,7 @@ def build_towns(
 
     Raises:
         WorldError: a town or a count is out of range, or `out` was begun by another recipe or
-            another version of the planet.
+            another version of the planet, or as another benchmark.
     """
     out = Path(out)
     for job in jobs:
@@ -208,26 +212,42 @@ def build_towns(
     for town, times in Counter(job.town for job in jobs).items():
         if times > 1:
             raise WorldError(f"{town} is listed twice: list each town once, with all its places.")
-    _begin(out, jobs, recipe, split)
-    waiting = [job for job in jobs if not _part(out, job).is_file()]
+    begun = _begin(out, jobs, recipe, split, benchmark)
+    waiting = [job for job in jobs if not _part(out, job.town).is_file()]
     total = sum(job.places for job in jobs)
     done = total - sum(job.places for job in waiting)
     progress(done, total)
     for job in _run_all(out, waiting, recipe, split, workers):
         done += job.places
         progress(done, total)
-    by_job = {job: json.loads(_part(out, job).read_text()) for job in jobs}
-    rows = [row for town_rows in by_job.values() for row in town_rows]
-    table = write_places(out, (_place(row) for row in rows))
-    short = {job.town: len(held) for job, held in by_job.items() if len(held) < job.places}
-    return Built(table, len(rows), short)
+    rows = _rows(out, [*(job.town for job in jobs), *begun])
+    table = write_places(out, (_place(row) for held in rows.values() for row in held))
+    short = {job.town: len(rows[job.town]) for job in jobs if len(rows[job.town]) < job.places}
+    return Built(table, sum(map(len, rows.values())), len(rows), short)
 
 
-def _begin(out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None) -> None:
-    """Note in the folder what is built there; refuse one that holds something else."""
+def _rows(out: Path, towns: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each town that is finished."""
+    parts = {town: _part(out, town) for town in towns}
+    return {town: json.loads(part.read_text()) for town, part in parts.items() if part.is_file()}
+
+
+def _begin(
+    out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None, benchmark: str | None
+) -> dict[str, int]:
+    """Note in the folder what is built there; refuse one that holds something else.
+
+    Returns:
+        Every town of the folder, those of former builds too, with its number of places.
+    """
     note = out / "world.json"
     unfinished = out / ".unfinished-world.json"
-    wanted = {"version": PLANET_VERSION, **json.loads(json.dumps(asdict(recipe))), "split": split}
+    wanted = {
+        "version": PLANET_VERSION,
+        **json.loads(json.dumps(asdict(recipe))),
+        "split": split,
+        "benchmark": benchmark,
+    }
     towns = {job.town: job.places for job in jobs}
     if note.is_file():
         begun = _read_note(note)
@@ -243,6 +263,7 @@ def _begin(out: Path, jobs: Sequence[TownJob], recipe: Recipe, split: str | None
     unfinished.replace(note)
     for folder in (*VIEWS, ".towns"):
         (out / folder).mkdir(exist_ok=True)
+    return towns
 
 
 def _read_note(note: Path) -> dict[str, Any]:
@@ -263,6 +284,12 @@ def _check_begun(
             f"{out} was begun by version {begun.get('version', 1)} of the planet, and this is "
             f"version {PLANET_VERSION}, which draws other pictures: choose another folder."
         )
+    if begun.get("benchmark") != wanted["benchmark"]:
+        held, asked = (
+            "no benchmark" if name is None else f"the benchmark {name}"
+            for name in (begun.get("benchmark"), wanted["benchmark"])
+        )
+        raise WorldError(f"{out} holds {held}, and this is {asked}: choose another folder.")
     other = [f"{key} {begun.get(key)!r}" for key in wanted if begun.get(key) != wanted[key]]
     made: dict[str, int] = begun["towns"]
     other += [f"{made[t]} places of {t}" for t in towns if made.get(t, towns[t]) != towns[t]]
@@ -273,8 +300,8 @@ def _check_begun(
         )
 
 
-def _part(out: Path, job: TownJob) -> Path:
-    return out / ".towns" / f"{job.region}-{job.index}.json"
+def _part(out: Path, town: str) -> Path:
+    return out / ".towns" / f"{town.replace('/', '-')}.json"
 
 
 def _run_all(
@@ -350,7 +377,7 @@ def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None
     for path, shot in sorted(shots, key=lambda item: item[1].date):
         picture = np.ascontiguousarray(shot.draw())
         path.write_bytes(simplejpeg.encode_jpeg(picture, quality=90, colorspace="RGB"))
-    part = _part(out, job)
+    part = _part(out, job.town)
     unfinished = part.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(rows))
     unfinished.replace(part)

@@ -277,6 +277,15 @@ def test_another_planet_is_not_the_benchmarks(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_benchmark_of_the_same_recipe_is_refused_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "tiny-far", replace(BENCHMARKS["tiny"], name="tiny-far"))
+    build_benchmark("tiny", tmp_path / "b", workers=1)
+
+    with pytest.raises(WorldError, match="holds the benchmark tiny, and this is the benchmark "):
+        build_benchmark("tiny-far", tmp_path / "b", workers=1)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_the_command_builds_it(tmp_path):
     words = ["world", "benchmark", "tiny", "--out", str(tmp_path / "b"), "--workers", "1"]
     done = CliRunner().invoke(app, words)

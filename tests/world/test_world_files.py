@@ -157,6 +157,29 @@ def test_a_list_of_towns_gives_each_its_count_and_all_their_split(tmp_path):
         build_towns(tmp_path / "all", jobs, RECIPE)
 
 
+def test_towns_that_were_built_before_stay_in_the_table(tmp_path):
+    first = build_places(tmp_path, ["albion"], 1, 2, RECIPE, workers=1)
+    note = json.loads((tmp_path / "world.json").read_text())
+    # A town that is noted and was never finished has no rows.
+    note["towns"]["edo/7"] = 3
+    (tmp_path / "world.json").write_text(json.dumps(note))
+    second = build_places(tmp_path, ["edo"], 1, 3, RECIPE, workers=1)
+    assert (first.places, first.towns) == (2, 1)
+    assert (second.places, second.towns) == (5, 2)
+    assert [place.country for place in iter_places(tmp_path)] == ["edo"] * 3 + ["albion"] * 2
+
+
+def test_a_benchmarks_folder_takes_nothing_else(tmp_path):
+    near, far = TownJob("albion", 0, 2), TownJob("edo", 0, 2)
+    build_towns(tmp_path, [near], RECIPE, split="test", benchmark="near", workers=1)
+    table = (tmp_path / "places.parquet").read_bytes()
+    with pytest.raises(WorldError, match="holds the benchmark near, and this is the benchmark far"):
+        build_towns(tmp_path, [far], RECIPE, split="test", benchmark="far", workers=1)
+    with pytest.raises(WorldError, match="holds the benchmark near, and this is no benchmark"):
+        build_towns(tmp_path, [far], RECIPE, split="test", workers=1)
+    assert (tmp_path / "places.parquet").read_bytes() == table
+
+
 @pytest.mark.parametrize(
     ("jobs", "message"),
     [
