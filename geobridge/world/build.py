@@ -1,6 +1,7 @@
 """Places data sets of the planet."""
 
 import json
+import math
 import os
 import threading
 from collections import Counter
@@ -67,11 +68,11 @@ class Recipe:
                 "Pictures must be 8 to 1024 px, the satellite's ground sampling distance 0.05 to "
                 "50 m and the anchor noise 0 to 1: correct the option."
             )
-        side_px = round(self.footprint_m / self.satellite_gsd_m)
-        if not _SIDE_PX[0] <= side_px <= _SIDE_PX[1]:
+        side_px = self.footprint_m / self.satellite_gsd_m
+        if not (math.isfinite(side_px) and _SIDE_PX[0] <= round(side_px) <= _SIDE_PX[1]):
             raise WorldError(
                 f"A satellite picture of {self.footprint_m:g} m at {self.satellite_gsd_m:g} m a "
-                f"pixel has {side_px} px a side: choose the two so that it has 8 to 1024."
+                f"pixel has {side_px:.0f} px a side: choose the two so that it has 8 to 1024."
             )
         if self.drone not in get_args(DroneKind):
             raise WorldError(
@@ -257,7 +258,7 @@ def _begin(
         raise WorldError(
             f"{out} is not empty and no data set of the planet: choose another folder."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     # First of all and as a whole: a folder with anything else in it would be refused.
     unfinished.write_text(json.dumps({**wanted, "towns": dict(sorted(towns.items()))}, indent=1))
     unfinished.replace(note)
@@ -266,14 +267,32 @@ def _begin(
     return towns
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder to write to, and those above it.
+
+    Raises:
+        WorldError: there is a file of that name, or it may not be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorldError(
+            f"{out} cannot be made a folder ({error.strerror}): choose another."
+        ) from error
+
+
 def _read_note(note: Path) -> dict[str, Any]:
     try:
         begun = json.loads(note.read_text(encoding="utf-8"))
     except ValueError:
         begun = None
     if not isinstance(begun, dict):
-        raise WorldError(f"{note} is no note of the planet's: choose another folder.")
+        raise _no_note(note)
     return begun
+
+
+def _no_note(note: Path) -> WorldError:
+    return WorldError(f"{note} is no note of the planet's: choose another folder.")
 
 
 def _check_begun(
@@ -284,6 +303,9 @@ def _check_begun(
             f"{out} was begun by version {begun.get('version', 1)} of the planet, and this is "
             f"version {PLANET_VERSION}, which draws other pictures: choose another folder."
         )
+    made = begun.get("towns")
+    if not isinstance(made, dict):
+        raise _no_note(out / "world.json")
     if begun.get("benchmark") != wanted["benchmark"]:
         held, asked = (
             "no benchmark" if name is None else f"the benchmark {name}"
@@ -291,7 +313,6 @@ def _check_begun(
         )
         raise WorldError(f"{out} holds {held}, and this is {asked}: choose another folder.")
     other = [f"{key} {begun.get(key)!r}" for key in wanted if begun.get(key) != wanted[key]]
-    made: dict[str, int] = begun["towns"]
     other += [f"{made[t]} places of {t}" for t in towns if made.get(t, towns[t]) != towns[t]]
     if other:
         raise WorldError(

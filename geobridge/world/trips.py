@@ -9,6 +9,7 @@ from rasterio import Affine
 from rasterio.windows import Window
 
 from geobridge.errors import WorldError
+from geobridge.world.build import make_folder
 from geobridge.world.camera import Camera, looking_at, sensor_for
 from geobridge.world.photos import (
     Shot,
@@ -60,7 +61,7 @@ def write_map(
     town.day(date)
     side = round(SIZE_M / gsd_m)
     west, north = town.easting_m - side * gsd_m / 2, town.northing_m + side * gsd_m / 2
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     unfinished = out.with_name(f".unfinished-{out.name}")
     starts = range(0, side, _BLOCK_PX)
     profile = {
@@ -128,8 +129,8 @@ def write_flight(
         progress: is told how many photos of how many are done.
 
     Raises:
-        WorldError: an option is out of range, the track leaves the town, or there are both a
-            count and a track.
+        WorldError: an option is out of range, the track leaves the town, there are both a count
+            and a track, or `out` cannot be made a folder.
     """
     if not 16 <= width <= 8192:
         raise WorldError(f"A photo of {width} px cannot be drawn: choose a width of 16 to 8192.")
@@ -245,19 +246,23 @@ def write_walk(
         fov_deg: horizontal field of view, 15 to 120, of plain 4:3 photos: the nearest that a
             focal length of whole millimetres has, since EXIF holds no other. None is whole 2:1
             panoramas.
-        height: of the pictures in pixels.
+        height: of the pictures in pixels, 8 to 8192.
         date: 0 to 7.
         seed: draws places and sensors.
         progress: is told how many pictures of how many are done.
 
     Raises:
-        WorldError: an option is out of range.
+        WorldError: an option is out of range, or `out` cannot be made a folder.
     """
     _check_count(count)
     if fov_deg is not None and not 15 <= fov_deg <= 120:
         raise WorldError(
             f"A street photo cannot be {fov_deg:g} degrees wide: choose 15 to 120, or leave the "
             f"field out for panoramas."
+        )
+    if not 8 <= height <= 8192:
+        raise WorldError(
+            f"A street picture of {height} px cannot be drawn: choose a height of 8 to 8192."
         )
     today, rng = town.day(date), generator("walk", town.name, seed)
     places = town.places(count, seed)
@@ -299,5 +304,5 @@ def _check_count(count: int) -> None:
 
 def _folder(out: str | Path) -> Path:
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     return out

@@ -95,6 +95,8 @@ def test_the_track_of_the_help_can_be_flown(tmp_path, monkeypatch):
         (["build", "p", "--missing", "boat=1"], "no share"),
         (["build", "p", "--size", "2"], "8 to 1024 px"),
         (["build", "p", "--towns", "0"], "at least one"),
+        (["build", "p", "--satellite-m", "nan"], "has nan px a side"),
+        (["walk", "edo/0", "--out", "w", "--height", "1"], "choose a height of 8 to 8192"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch, words, message):
@@ -104,3 +106,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch, words,
     assert message in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "taken", "--regions", "edo"],
+        ["build", "taken/below", "--regions", "edo"],
+        ["fly", "edo/0", "--out", "taken"],
+        ["walk", "edo/0", "--out", "taken"],
+        ["map", "edo/0", "--out", "taken/below.tif"],
+    ],
+)
+def test_a_file_where_a_folder_is_wanted_is_one_sentence(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("mine")
+    done = run(*words)
+    assert done.exit_code == 2
+    assert "cannot be made a folder" in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert Path("taken").read_text() == "mine"

@@ -241,6 +241,9 @@ def test_what_a_place_lacks_changes_none_of_its_other_pictures(tmp_path):
         ({"satellite_gsd_m": 0.0}, "8 to 1024 px"),
         ({"anchor_noise": 1.5}, "anchor noise 0 to 1"),
         ({"satellite_gsd_m": 10.0, "satellite_m": 50.0}, "has 5 px a side"),
+        ({"satellite_m": math.nan}, "has nan px a side"),
+        ({"satellite_m": math.inf}, "has inf px a side"),
+        ({"satellite_m": -102.4}, "has -128 px a side"),
         ({"drone": "kite"}, "no kind of drone picture"),
     ],
 )
@@ -281,9 +284,11 @@ def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path):
     note.write_text(json.dumps(begun))
     with pytest.raises(WorldError, match="begun by version 1 of the planet"):
         build_places(tmp_path / "p", ["prairie"], 1, 4, RECIPE, workers=1)
-    note.write_text("[]")
-    with pytest.raises(WorldError, match=r"world\.json is no note of the planet's"):
-        build_places(tmp_path / "p", ["prairie"], 1, 4, RECIPE, workers=1)
+    towns_as_list = json.dumps({**begun, "version": PLANET_VERSION, "towns": ["prairie/0"]})
+    for text in ("[]", "{", "\xff", json.dumps({"version": PLANET_VERSION}), towns_as_list):
+        note.write_bytes(text.encode("latin-1"))
+        with pytest.raises(WorldError, match=r"world\.json is no note of the planet's"):
+            build_places(tmp_path / "p", ["prairie"], 1, 4, RECIPE, workers=1)
     foreign = tmp_path / "f"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
