@@ -274,6 +274,9 @@ def test_another_planet_is_not_the_benchmarks(tmp_path, monkeypatch):
 
     with pytest.raises(WorldError, match="recorded on version 77 of the planet"):
         build_benchmark("tiny", tmp_path / "b", workers=1)
+    monkeypatch.setattr(module, "DIGESTS_VERSION", PLANET_VERSION)
+    with pytest.raises(WorldError, match=r"than tiny: delete the folder .* report it\."):
+        build_benchmark("tiny", tmp_path / "b", workers=1)
 
 
 @pytest.mark.usefixtures("tiny")
