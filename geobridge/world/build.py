@@ -23,7 +23,7 @@ from geobridge.world.neighbours import place_pairs
 from geobridge.world.planet import DroneKind, Shot, Town, World, WorldPlace
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import region_named
-from geobridge.world.seeds import PLANET_VERSION, generator
+from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION, generator
 
 _SIDE_PX = (8, 1024)
 
@@ -157,8 +157,8 @@ def build_places(
 ) -> Built:
     """Write a places data set: the first `towns` towns of every region, `places` of each.
 
-    See `build_towns`. Places of regions that are held back get the split `test`, all others
-    `train`.
+    See `build_towns`. Places of regions that are held back, and all of the benchmark's planet, get
+    the split `test`, the others `train`.
 
     Returns:
         The table, how many places it holds, and which towns have fewer than were asked for.
@@ -191,7 +191,8 @@ def build_towns(
         out: folder of the data set.
         jobs: the towns, in the order of the table; those built before come after them.
         recipe: what their pictures and texts are like.
-        split: of all places; None is `test` for regions that are held back and else `train`.
+        split: of all places; None is `test` for regions that are held back and for the benchmark's
+            planet, else `train`.
         benchmark: name of the benchmark that this is; its folder takes nothing else.
         workers: how many processes.
         progress: is told how many places of how many are done.
@@ -366,7 +367,8 @@ def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None
     """Write the pictures of one town's places, and last its rows."""
     # Drawn date by date, one date at a time is enough: 26 MB instead of eight times that.
     town = World(recipe.seed).town(job.region, job.index, open_dates=1)
-    split = split or ("test" if town.region.unseen else "train")
+    kept = town.region.unseen or recipe.seed == BENCHMARK_SEED
+    split = split or ("test" if kept else "train")
     rows = []
     shots: list[tuple[Path, Shot]] = []
     for place in places_of(town, job, recipe):

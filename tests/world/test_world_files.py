@@ -17,7 +17,7 @@ from geobridge.places.table import iter_places, read_places
 from geobridge.world import World
 from geobridge.world.build import Recipe, TownJob, build_places, build_towns, parse_missing
 from geobridge.world.neighbours import place_pairs
-from geobridge.world.seeds import PLANET_VERSION
+from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION
 
 RECIPE = Recipe(size=16, seed=2)
 
@@ -45,6 +45,12 @@ def test_a_data_set_reads_back_with_every_view(tmp_path):
         assert read_image(place.satellite).shape == read_image(place.drone).shape == (16, 16, 3)
     assert calls[0] == (0, 8)
     assert calls[-1] == (8, 8)
+
+
+def test_nothing_of_the_benchmarks_planet_is_for_training(tmp_path):
+    recipe = Recipe(size=8, seed=BENCHMARK_SEED)
+    build_places(tmp_path, ["albion", "edo"], 1, 1, recipe, workers=1)
+    assert [place.split for place in iter_places(tmp_path)] == ["test", "test"]
 
 
 def test_footprint_is_centred_on_the_place_and_as_large_as_the_satellite(tmp_path):
