@@ -40,7 +40,8 @@ class Recipe:
             `size * satellite_gsd_m`. The picture has `satellite_m / satellite_gsd_m` pixels a
             side, rounded, 8 to 1024 as well.
         drone: a perspective `camera`, the reverse `crop` of an orthomosaic, or `either` by chance.
-        missing: share of places that lack each modality.
+        missing: share of places that lack each modality. A place keeps at least one, never one
+            whose share is 1.
         anchor_noise: share of facts in the texts that are spoilt, 0 to 1.
         in_pairs: whether places are neighbours two by two (`neighbours.place_pairs`), which are
             hard to tell apart, and not spread over the town.
@@ -78,6 +79,10 @@ class Recipe:
             raise WorldError(
                 f"{self.drone!r} is no kind of drone picture: choose one of "
                 f"{', '.join(get_args(DroneKind))}."
+            )
+        if {name for name, share in self.missing if share >= 1} >= set(MODALITIES):
+            raise WorldError(
+                "Places that lack every modality are none: let one have a share below 1."
             )
 
     @property
@@ -418,8 +423,10 @@ def held_modalities(town: Town, place: WorldPlace, recipe: Recipe) -> set[str]:
     missing, rng = dict(recipe.missing), generator("missing", town.name, place.index)
     drawn = {name: rng.random() for name in MODALITIES}
     held = {name for name in MODALITIES if drawn[name] >= missing.get(name, 0.0)}
-    # A place of which nothing is held would be none: the luckiest modality stays.
-    return held | {max(drawn, key=lambda name: drawn[name] - missing.get(name, 0.0))}
+    # A place of which nothing is held would be none: the luckiest modality stays, but never one
+    # that all places lack.
+    able = [name for name in MODALITIES if missing.get(name, 0.0) < 1]
+    return held | {max(able, key=lambda name: drawn[name] - missing.get(name, 0.0))}
 
 
 def _place(row: dict[str, Any]) -> Place:

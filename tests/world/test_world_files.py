@@ -251,6 +251,7 @@ def test_what_a_place_lacks_changes_none_of_its_other_pictures(tmp_path):
         ({"satellite_m": math.inf}, "has inf px a side"),
         ({"satellite_m": -102.4}, "has -128 px a side"),
         ({"drone": "kite"}, "no kind of drone picture"),
+        ({"missing": parse_missing("drone=1,street=1,satellite=1,text=1")}, "lack every modality"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(options, message):
@@ -268,11 +269,12 @@ def test_missing_modalities_are_missing_at_their_rate(tmp_path):
     assert not list((tmp_path / "drone").iterdir())
 
 
-def test_everything_missing_leaves_one_modality(tmp_path):
-    all_missing = parse_missing("drone=1,street=1,satellite=1,text=1")
-    build_places(tmp_path, ["prairie"], 1, 5, Recipe(size=8, missing=all_missing), workers=1)
+def test_everything_rare_leaves_one_modality_that_is_not_always_missing(tmp_path):
+    rare = parse_missing("drone=1,street=0.999,satellite=0.999,text=0.999")
+    build_places(tmp_path, ["prairie"], 1, 20, Recipe(size=8, missing=rare), workers=1)
     frame = read_places(tmp_path)
-    held = frame[["drone", "street", "satellite", "text"]].notna().sum(axis=1)
+    assert frame["drone"].isna().all()
+    held = frame[["street", "satellite", "text"]].notna().sum(axis=1)
     assert (held == 1).all()
 
 
