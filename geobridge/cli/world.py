@@ -42,7 +42,11 @@ def build(
         str, typer.Option(help="Share of places without a modality: drone=0.3,text=0.2")
     ] = "",
     anchor_noise: Annotated[
-        float, typer.Option(help="Share of facts in the texts that are spoilt.")
+        float,
+        typer.Option(
+            help="Probability that a told colour or direction is wrong, a landmark or area left "
+            "out, and one made up for a place."
+        ),
     ] = 0.0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:

@@ -9,13 +9,13 @@ Their variants have the same places, and the same bytes in all that they do not 
 - `-2m`, `-5m`, `-10m`: the satellite shows the same ground, 102.4 m wide, at 2, 5 and 10 metres a
   pixel, in 51, 20 and 10 pixels instead of 128 of 0.8 m;
 - `-missing`: a place lacks each modality with a probability of 0.3;
-- `-noise`: 0.3 of the facts in the texts are spoilt.
+- `-noise`: with a probability of 0.3 each, a roof colour, a wall colour or a direction that a text
+  tells is wrong, a landmark or area left out, and one landmark of a place made up.
 
 **Places** come in pairs of neighbours (`neighbours.place_pairs`): the nearest other place is 25 m
-away at least and 28 m in the median. Spread over their towns they would lie 50 m apart, and one
-junction or roof would tell most from the next at a glance. At 28 m two satellite pictures share
-more than two thirds of their ground and two panoramas their facades, so that a person finds the
-right one only by looking where the centre lies; the texts still differ, all 1,000 of them.
+away at least and 28 m in the median. At 28 m two satellite pictures share about two thirds of their
+ground and two panoramas their facades, so that a person finds the right one only by looking where
+the centre lies.
 
 **Protocol**: nine directions (`views.NINE_DIRECTIONS`), with one right reference each, that of the
 same place. The gallery is every place that has the modality of the reference, the queries all

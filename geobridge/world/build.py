@@ -42,7 +42,8 @@ class Recipe:
         drone: a perspective `camera`, the reverse `crop` of an orthomosaic, or `either` by chance.
         missing: share of places that lack each modality. A place keeps at least one, never one
             whose share is 1.
-        anchor_noise: share of facts in the texts that are spoilt, 0 to 1.
+        anchor_noise: probability, 0 to 1, that a told roof colour, wall colour or direction is
+            wrong, a landmark or area left out, and one landmark of a place made up.
         in_pairs: whether places are neighbours two by two (`neighbours.place_pairs`), which are
             hard to tell apart, and not spread over the town.
 
