@@ -33,6 +33,14 @@ from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION
 # Printed by `python scripts/benchmark_digests.py`, as everything in DIGESTS.
 FIRST_TOWN_DIGEST = "586da837896a99b906b1bcc370cdb0a3"
 
+# What `digest` makes of the first four places of a town as each recipe tells them.
+TOWN_DIGESTS = {
+    ("world-1k", "levant"): "f9ad00b9bac95fb22a5277ad979c1b88",
+    ("world-1k-noise", "levant"): "34677308549628361f0bbe997ac8e33b",
+    ("world-1k-missing", "levant"): "ae6c8557d89ccfb3d1b5d36c79ca837c",
+    ("world-1k-far", "edo"): "d6c533304304a3f14c50d79ba13a4d66",
+}
+
 BASE = BENCHMARKS["world-1k"]
 JOBS = [TownJob("levant", 0, 3)]
 
@@ -178,6 +186,14 @@ def test_the_recorded_truth_is_of_this_planet():
 
     assert DIGESTS_VERSION == PLANET_VERSION
     assert digest(town_truths(town, job, BASE.recipe)) == FIRST_TOWN_DIGEST
+
+
+@pytest.mark.parametrize(("name", "region"), TOWN_DIGESTS)
+def test_the_recorded_truth_is_of_each_recipe(name, region):
+    town, job = World(BENCHMARK_SEED).town(region, 0), TownJob(region, 0, 4)
+
+    recorded = TOWN_DIGESTS[name, region]
+    assert digest(town_truths(town, job, BENCHMARKS[name].recipe)) == recorded
 
 
 def test_a_digest_is_recorded_for_every_benchmark():
