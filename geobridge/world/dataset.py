@@ -94,7 +94,7 @@ class WorldDataset(IterableDataset[WorldBatch]):
             30 m away: harder negatives than places anywhere in the town.
         missing: share of places that lack a modality. A place keeps at least two, because one
             alone teaches nothing.
-        anchor_noise: share of the facts in a text that are spoilt, see `Town.describe`.
+        anchor_noise: how far texts are spoilt, see `Town.describe`.
         dates_per_visit: on how many dates, 3 to 8, the town is seen. The views of a place have
             three different ones of them.
         start: visits of this rank that were consumed before: the stream continues behind them.

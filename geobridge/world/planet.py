@@ -613,7 +613,7 @@ class Town:
     def describe(
         self, place: WorldPlace, variant: int = 0, noise: float = 0.0, radius_m: float = 50.0
     ) -> str:
-        """Two to four plain sentences on what surrounds a place, whatever it is seen from.
+        """Up to four plain sentences on what surrounds a place, whatever it is seen from.
 
         Args:
             place: where.
@@ -621,7 +621,10 @@ class Town:
             noise: each colour of roofs and walls and each direction is wrong with this probability
                 (directions by 90 degrees or more), each landmark and area left out, and one
                 landmark made up; counts, storeys and the street's run stay true.
-            radius_m: half the side of the square that is described.
+            radius_m: half the side of the square that is described, above 5 and up to 400.
+
+        Raises:
+            WorldError: noise or radius is out of range.
         """
         from geobridge.world.words import describe
 

@@ -14,7 +14,11 @@ from geobridge.world import REGIONS, World, WorldDataset, world_batches
 from geobridge.world.neighbours import place_pairs
 from geobridge.world.seeds import BENCHMARK_SEED, generator
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    # Tests before these load lance, which warns of every fork; these workers never use it.
+    pytest.mark.filterwarnings("ignore:lance is not fork-safe"),
+]
 
 
 def small(regions=("danube", "mesa"), **options):
