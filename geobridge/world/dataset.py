@@ -163,6 +163,8 @@ class WorldDataset(IterableDataset[WorldBatch]):
                 raise WorldError(
                     f"{name} {value:g} is no option of WorldDataset: choose {low:g} to {high:g}."
                 )
+        if not math.isfinite(self.satellite_m):
+            raise WorldError(f"satellite_m {self.satellite_m} is no length: give metres.")
         if not 8 <= self.satellite_px <= _MOST_PIXELS:
             raise WorldError(
                 f"A satellite picture of {self.satellite_m:g} m at {self.satellite_gsd_m:g} m a "
