@@ -20,7 +20,7 @@ from geobridge.errors import WorldError
 from geobridge.places.table import Place, write_places
 from geobridge.views import MODALITIES, VIEWS
 from geobridge.world.neighbours import place_pairs
-from geobridge.world.planet import DroneKind, Shot, Town, World, WorldPlace
+from geobridge.world.planet import DroneKind, PlannedView, Town, World, WorldPlace
 from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import region_named
 from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION, generator
@@ -376,7 +376,7 @@ def write_town(out: Path, job: TownJob, recipe: Recipe, split: str | None = None
     kept = town.region.unseen or recipe.seed == BENCHMARK_SEED
     split = split or ("test" if kept else "train")
     rows = []
-    shots: list[tuple[Path, Shot]] = []
+    shots: list[tuple[Path, PlannedView]] = []
     for place in places_of(town, job, recipe):
         held = held_modalities(town, place, recipe)
         planned = town.shots(

@@ -29,7 +29,7 @@ from geobridge.errors import WorldError
 from geobridge.views import MODALITIES, VIEWS, Modality, View
 from geobridge.world.dates import DATES
 from geobridge.world.neighbours import place_pairs
-from geobridge.world.planet import DroneKind, Shot, Town, World, WorldPlace
+from geobridge.world.planet import DroneKind, PlannedView, Town, World, WorldPlace
 from geobridge.world.regions import REGIONS, region_named
 from geobridge.world.seeds import BENCHMARK_SEED, generator
 
@@ -253,7 +253,7 @@ class WorldDataset(IterableDataset[WorldBatch]):
             view: torch.zeros((len(places), 3, heights[view], widths[view]), dtype=torch.uint8)
             for view in VIEWS
         }
-        planned: list[tuple[Tensor, Shot]] = []
+        planned: list[tuple[Tensor, PlannedView]] = []
         for row, place in enumerate(places):
             shots = town.shots(
                 place,

@@ -73,7 +73,7 @@ class WorldPlace:
 
 
 @dataclass(frozen=True)
-class Shot:
+class PlannedView:
     """A view of a place that is planned, so that many can be drawn in the order of their dates.
 
     Attributes:
@@ -86,7 +86,7 @@ class Shot:
 
 
 class World:
-    """A planet. The same seed is the same planet, on every machine.
+    """A planet. The same seed is the same planet.
 
     Args:
         seed: which planet.
@@ -421,7 +421,7 @@ class Town:
         drone_yaw_deg: float | None = None,
         street_yaw_deg: float = 0.0,
         dates: tuple[int, int, int] | None = None,
-    ) -> dict[View, Shot]:
+    ) -> dict[View, PlannedView]:
         """Plan the three views of a place, each on a date and by a sensor of its own.
 
         A drone's camera looks down in half of the cases and obliquely otherwise, from 70 to
@@ -490,7 +490,7 @@ class Town:
                 sensor=sensors["satellite"],
             ),
         }
-        return {view: Shot(on[view], draw[view]) for view in VIEWS if view in views}
+        return {view: PlannedView(on[view], draw[view]) for view in VIEWS if view in views}
 
     def _ortho(
         self,

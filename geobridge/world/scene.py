@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from geobridge.world import kernels as k
+from geobridge.world.dates import DATES
 from geobridge.world.regions import SIZE_M, BuildingType, Colour, Region
 from geobridge.world.roads import Network, Road, street_network
 from geobridge.world.seeds import generator
@@ -903,7 +904,7 @@ class _Builder:
         ready = int(rng.integers(2, 7))
         building = lot.part(-3, 2, 10, 8)
         eave = 3.0 * int(rng.integers(3, 6)) + 0.3
-        after = frozenset(range(ready, 8))
+        after = frozenset(range(ready, DATES))
         self.add_building(
             "apartment block", building, eave, 0, k.FLAT, k.ROOF_FLAT, "windows", dates=after
         )
@@ -1014,7 +1015,9 @@ class _Builder:
         if rng.random() < 0.03:
             # Built, or pulled down, between two of the town's dates.
             change = int(rng.integers(2, 7))
-            dates = frozenset(range(change, 8)) if rng.random() < 0.5 else frozenset(range(change))
+            dates = (
+                frozenset(range(change, DATES)) if rng.random() < 0.5 else frozenset(range(change))
+            )
         building = self.add_building(
             kind.name,
             box,

@@ -1,4 +1,4 @@
-"""Seeds: every random number of the planet follows from names and integers, on any machine."""
+"""Seeds: every random number of the planet follows from names and integers alone."""
 
 import hashlib
 
