@@ -336,6 +336,20 @@ class GeoBridge(nn.Module):
         Returns:
             float32 (B, dim), rows of unit norm.
         """
+        return self.project(view, self.image_features(view, pixels))
+
+    def image_features(self, view: View, pixels: Tensor) -> Tensor:
+        """What the last layer of a view receives, with gradients.
+
+        A row depends on its own picture alone, so that a large batch may be computed in parts.
+
+        Args:
+            view: of all pictures in the batch.
+            pixels: as in `encode_images`.
+
+        Returns:
+            (B, F), the pooled tokens; F is the picture tower's own width.
+        """
         self.require(view)
         preprocess = self.config.preprocess[view]
         expected = (3, preprocess.height, preprocess.width)
@@ -348,7 +362,7 @@ class GeoBridge(nn.Module):
         if pixels.dtype == torch.uint8:
             pixels = preprocess.normalize(pixels)
         tokens = self._pick(self.trunks, view)(pixels)
-        return _unit(self._pick(self.heads, view)(tokens))
+        return self.head(view).pooled(tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode sentences, with gradients.
@@ -360,6 +374,10 @@ class GeoBridge(nn.Module):
             TextTooLongError: a sentence has too many tokens.
             ModelError: the model has no text encoder or no tokenizer.
         """
+        return self.project("text", self.text_features(texts))
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """What the last layer of the text receives, (B, F), with gradients; see `encode_texts`."""
         self.require("text")
         text, settings = cast(TextTower, self.text), cast(TextEncoderConfig, self.config.text)
         if self.tokenizer is None:
@@ -368,7 +386,21 @@ class GeoBridge(nn.Module):
                 f"tokenizer.json it was trained with, or call `attach_tokenizer`."
             )
         ids, mask = tokenize(self.tokenizer, texts, settings, text.fixed_length)
-        return _unit(text(ids.to(self.device), mask.to(self.device)))
+        return text.features(ids.to(self.device), mask.to(self.device))
+
+    def project(self, modality: Modality, features: Tensor) -> Tensor:
+        """Features (B, F) of `image_features` or `text_features` to embeddings.
+
+        Returns:
+            float32 (B, dim), rows of unit norm.
+        """
+        if modality == "text":
+            return _unit(cast(TextTower, self.text).project(features))
+        return _unit(self.head(modality).projection(features))
+
+    def head(self, view: View) -> ViewHead:
+        """Adapter, pooling and projection of a view; one for all views where they share."""
+        return cast(ViewHead, self._pick(self.heads, view))
 
     def _embed_texts(self, texts: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]:
         return self._infer(lambda: self.encode_texts(texts), names)

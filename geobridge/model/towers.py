@@ -139,10 +139,22 @@ class TextTower(nn.Module):
         Returns:
             Rows (B, D), not normalised.
         """
+        return self.project(self.features(ids, mask))
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the last layer receives, (B, F) in the tower's own width; arguments as `forward`."""
         if self.kind == "clip":
-            row: Tensor = self.trunk(input_ids=ids, attention_mask=mask).text_embeds
-        else:  # SigLIP reads the filling too: it was trained without a mask.
-            row = self.trunk(input_ids=ids).pooler_output
+            pooled: Tensor = self.trunk.text_model(
+                input_ids=ids, attention_mask=mask
+            ).pooler_output
+            return pooled
+        # SigLIP reads the filling too: it was trained without a mask.
+        row: Tensor = self.trunk(input_ids=ids).pooler_output
+        return row
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features (B, F) to rows (B, D), not normalised."""
+        row = self.trunk.text_projection(features) if self.kind == "clip" else features
         out: Tensor = self.head(row)
         return out
 
