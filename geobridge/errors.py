@@ -9,6 +9,7 @@
     ├── WorldError         a town, region or option the simulated planet does not have
     ├── ModelError         a checkpoint, preset or modality that does not fit
     │   └── TextTooLongError   a sentence longer than the tokenizer takes
+    ├── TrainingError      a configuration, batch or run that training cannot go on with
     ├── EvaluationError    embeddings or a protocol that cannot be measured
     ├── GalleryError       a gallery that is missing, half-written or built by another model
     ├── QueryError         a query that cannot be asked
@@ -53,6 +54,10 @@ class ModelError(GeoBridgeError):
 
 class TextTooLongError(ModelError):
     """A sentence has more tokens than the text encoder takes."""
+
+
+class TrainingError(GeoBridgeError):
+    """A training configuration, its data or a run does not fit, or the loss is not finite."""
 
 
 class EvaluationError(GeoBridgeError):

@@ -43,7 +43,7 @@ def refuse_unknown_keys(data: Any, known: list[str], where: str) -> None:
             raise ValueError(f"{where} has no key {key!r}: {suggestion}")
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
     """Frozen settings that answer an unknown key with the closest known one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -55,7 +55,7 @@ class _Settings(BaseModel):
         return data
 
 
-class ImageEncoderConfig(_Settings):
+class ImageEncoderConfig(Settings):
     """The picture tower.
 
     Attributes:
@@ -86,7 +86,7 @@ class ImageEncoderConfig(_Settings):
         return self
 
 
-class TextEncoderConfig(_Settings):
+class TextEncoderConfig(Settings):
     """The sentence tower.
 
     Attributes:
@@ -106,7 +106,7 @@ class TextEncoderConfig(_Settings):
     padding_side: Literal["left", "right"] = "right"
 
 
-class ModelConfig(_Settings):
+class ModelConfig(Settings):
     """A whole model.
 
     Attributes:
