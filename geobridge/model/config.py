@@ -17,11 +17,11 @@ ImageKind = Literal[
     "resnet", "clip", "siglip", "siglip2", "dinov2", "dinov2_with_registers", "dinov3_vit"
 ]
 TextKind = Literal["clip", "siglip", "siglip2"]
-Pooling = Literal["projection", "cls", "mean", "gem"]
+Pooling = Literal["projection", "cls", "mean", "gem", "spatial"]
 Weights = Literal["separate", "shared", "adapter"]
 
 POOLINGS: dict[ImageKind, tuple[Pooling, ...]] = {
-    "resnet": ("gem", "mean"),
+    "resnet": ("gem", "mean", "spatial"),
     "clip": ("projection",),
     "siglip": ("projection",),
     "siglip2": ("projection",),
@@ -64,7 +64,8 @@ class ImageEncoderConfig(Settings):
         source: hub name or local folder the tower's pretrained weights come from; None when it
             is trained from scratch.
         pooling: how the tower's tokens become one row: `projection` (the tower's own embedding),
-            `cls` token, `mean` of the patches, or `gem` (generalised mean of the patches).
+            `cls` token, `mean` of the patches, `gem` (generalised mean of the patches), or
+            `spatial` (`gem`, and weighted means over learned maps of where things are).
         norm: `layer` replaces batch normalisation in a ResNet. A row then depends on its own
             picture only, in training too: gradient caching and several processes stay exact, and
             views with different statistics can share the tower.

@@ -28,7 +28,7 @@ from geobridge.model.checkpoint import (
 from geobridge.model.config import ModelConfig, TextEncoderConfig, read_preset
 from geobridge.model.pretrained import describe_towers, resolve
 from geobridge.model.tokens import plain_tokenizer, tokenize
-from geobridge.model.towers import ImageTower, TextTower, ViewHead
+from geobridge.model.towers import ImageTower, TextTower, ViewHead, resnet_positions
 from geobridge.views import MODALITIES, VIEWS, Modality, View
 
 Picture = NDArray[np.uint8] | str | Path
@@ -63,7 +63,7 @@ class GeoBridge(nn.Module):
         trunks = config.views if config.weights == "separate" else (_SHARED,)
         heads = (_SHARED,) if config.weights == "shared" else config.views
         self.trunks = nn.ModuleDict({key: ImageTower(config.image, pretrained) for key in trunks})
-        self.heads = nn.ModuleDict({key: self._head() for key in heads})
+        self.heads = nn.ModuleDict({key: self._head(key) for key in heads})
         self.text = TextTower(config.text, config.dim, pretrained) if config.text else None
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._fingerprint: tuple[Any, str] | None = None
@@ -72,11 +72,23 @@ class GeoBridge(nn.Module):
         if tokenizer:
             self.attach_tokenizer(tokenizer)
 
-    def _head(self) -> ViewHead:
+    def _head(self, key: str) -> ViewHead:
         config = self.config
         width = next(iter(self.trunks.values())).width
         bottleneck = config.adapter_dim if config.weights == "adapter" else None
-        return ViewHead(cast(int, width), config.dim, config.image.pooling, bottleneck)
+        positions = 0
+        if config.image.pooling == "spatial":
+            counts = {
+                view: resnet_positions(config.image, item.height, item.width)
+                for view, item in config.preprocess.items()
+            }
+            positions = counts.get(cast(View, key), next(iter(counts.values())))
+            if key == _SHARED and len(set(counts.values())) > 1:
+                raise ModelError(
+                    f"model {config.name!r} shares a spatial head among pictures of different "
+                    f"shapes ({counts}): give them one shape, or take weights 'adapter'."
+                )
+        return ViewHead(cast(int, width), config.dim, config.image.pooling, bottleneck, positions)
 
     # ---- making, loading, saving -------------------------------------------------------------
 

@@ -1,16 +1,22 @@
 """The anchor objective of the paper, for places of which any view may be missing.
 
 L_total = L_img + L_text: the mean over the image-image edges and the mean over the text-image
-edges of the symmetric InfoNCE loss of each edge (arXiv 2512.02697).
+edges of the symmetric loss of each edge (arXiv 2512.02697).
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from geobridge.errors import ModelError
-from geobridge.views import VIEWS, Modality
+from geobridge.model.config import Settings
+from geobridge.views import LETTERS, VIEWS, Modality, View
 
 Edge = tuple[Modality, Modality]
 
@@ -24,16 +30,147 @@ IMAGE_EDGES: tuple[Edge, ...] = (
 TEXT_EDGES: tuple[Edge, ...] = tuple(("text", view) for view in VIEWS)
 """The anchor with each view."""
 
-ALL_EDGES: tuple[Edge, ...] = IMAGE_EDGES + TEXT_EDGES
+_EQUATOR_M, _ECCENTRICITY_SQUARED = 6_378_137.0, 6.69437999014e-3  # WGS-84
+
+
+class ObjectiveConfig(Settings):
+    """What is minimised.
+
+    Attributes:
+        anchors: `both` draws views to each other and to the text (the paper), `none` only views
+            to each other, `text-only` only views to the text.
+        image_edges: pairs of views that are drawn together, as `[drone, satellite]` or `D-S`; the
+            paper's three by default. `[D-S, P-S]` is the satellite-centric baseline.
+        text_views: views that the text is drawn to.
+        loss: `info_nce` (a softmax over the batch, the paper) or `sigmoid` (each pair by itself,
+            SigLIP, arXiv 2303.15343), which has a learnable bias beside its temperature.
+        label_smoothing: share of each target that is spread evenly over all places that count.
+        initial_temperature: the learnable temperature at the start of training from nothing.
+        initial_bias: the learnable bias of the sigmoid loss at the start; the default is SigLIP's.
+        max_scale: highest inverse temperature.
+        radius_m: places nearer to each other than this many metres are no negatives; 0 switches
+            it off.
+        same_text: whether a text is no negative of the pictures of another place that may share
+            it.
+        false_negatives: what becomes of pairs that are no negatives: `mask` leaves them out,
+            `positive` makes them right answers too, which share the target evenly.
+        text_soft_targets: share of the target of text edges that comes from what the other pairs
+            of the batch say, against captions that say wrong things; see `soft_targets`.
+    """
+
+    anchors: Literal["none", "text-only", "both"] = "both"
+    image_edges: tuple[tuple[View, View], ...] = (
+        ("drone", "street"),
+        ("street", "satellite"),
+        ("satellite", "drone"),
+    )
+    text_views: tuple[View, ...] = VIEWS
+    loss: Literal["info_nce", "sigmoid"] = "info_nce"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    initial_temperature: float = Field(default=0.07, gt=0)
+    initial_bias: float = -10.0
+    max_scale: float = Field(default=100.0, gt=0)
+    radius_m: float = Field(default=0.0, ge=0)
+    same_text: bool = True
+    false_negatives: Literal["mask", "positive"] = "mask"
+    text_soft_targets: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("image_edges", mode="before")
+    @classmethod
+    def _read_edges(cls, value: Any) -> Any:
+        return tuple(_read_edge(edge) for edge in value) if isinstance(value, list | tuple) else value
+
+    @field_validator("text_views", mode="before")
+    @classmethod
+    def _read_views(cls, value: Any) -> Any:
+        return tuple(_word(view) for view in value) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        pairs = [frozenset(edge) for edge in self.image_edges]
+        if any(len(pair) < 2 for pair in pairs) or len(set(pairs)) < len(pairs):
+            raise ValueError("image_edges are pairs of two different views, each pair once")
+        if len(set(self.text_views)) < len(self.text_views):
+            raise ValueError("text_views names a view twice")
+        if not self.edges():
+            raise ValueError("no edge is left: name image_edges, text_views or other anchors")
+        if self.initial_temperature * self.max_scale < 1:
+            raise ValueError(
+                f"initial_temperature {self.initial_temperature} is below 1 / max_scale: raise it"
+            )
+        return self
+
+    def edges(self) -> tuple[Edge, ...]:
+        """The pairs of modalities that are drawn together, those of images first."""
+        images: tuple[Edge, ...] = () if self.anchors == "text-only" else self.image_edges
+        texts: tuple[Edge, ...] = tuple(("text", view) for view in self.text_views)
+        return images if self.anchors == "none" else images + texts
+
+    @property
+    def initial_logit_scale(self) -> float:
+        """Log of the inverse temperature at the start."""
+        return -math.log(self.initial_temperature)
+
+    def clamped_scale(self, logit_scale: Tensor) -> Tensor:
+        """The inverse temperature, at most `max_scale`, with gradient.
+
+        The parameter itself is held at the limit, as CLIP does between steps: where only its value
+        were cut, nothing could ever bring it back.
+
+        Args:
+            logit_scale: learnable log of the inverse temperature, shape (); changed in place.
+        """
+        with torch.no_grad():
+            logit_scale.clamp_(max=math.log(self.max_scale))
+        return logit_scale.exp()
+
+
+class FalseNegatives(NamedTuple):
+    """Pairs of different places that must not be pushed apart, bool (B, B) each.
+
+    Attributes:
+        image: on edges between views: places that are near each other.
+        text: on edges with the text: these, and places that may share a text.
+    """
+
+    image: Tensor
+    text: Tensor
+
+
+def false_negatives(
+    lat: Tensor, lon: Tensor, text_key: Tensor, config: ObjectiveConfig
+) -> FalseNegatives:
+    """Which pairs of a batch are no negatives, by `radius_m` and `same_text`.
+
+    Args:
+        lat: float64 (B,), WGS-84 degrees; a place of unknown position (NaN) is near to none.
+        lon: float64 (B,), the same.
+        text_key: int64 (B,), equal where places may share a text.
+        config: the objective.
+
+    Returns:
+        Two symmetric masks, false on the diagonal, where `lat` is.
+    """
+    near = torch.zeros(len(lat), len(lat), dtype=torch.bool, device=lat.device)
+    if config.radius_m:
+        points = _earth_centred_m(lat, lon)
+        # By differences, not by a product: that would lose metres to cancellation.
+        mode = "donot_use_mm_for_euclid_dist"
+        near = torch.cdist(points, points, compute_mode=mode) < config.radius_m
+    near = near.fill_diagonal_(False)
+    if not config.same_text:
+        return FalseNegatives(near, near)
+    shared = (text_key[:, None] == text_key[None, :]).fill_diagonal_(False)
+    return FalseNegatives(near, near | shared)
 
 
 def anchor_objective(
     embeddings: Mapping[Modality, Tensor],
     present: Mapping[Modality, Tensor],
     scale: Tensor,
-    edges: Sequence[Edge] = ALL_EDGES,
-    ignore: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    config: ObjectiveConfig,
+    masks: FalseNegatives | None = None,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Draw the pictures and the text of each place together.
 
@@ -41,33 +178,39 @@ def anchor_objective(
     places teaches nothing and is left out of the average. So a missing view removes its own terms
     and touches no other, and a triple and a quadruple weigh the same.
 
+    One edge at a time is held in memory: its (B, B) tables are computed again on the way back.
+
     Args:
         embeddings: unit-norm float (B, D) for each modality; row b is place b in all of them, and
             is not read where it is missing.
         present: bool (B,) for each modality: which places have it; all, where left out.
         scale: inverse temperature (not its logarithm), shape ().
-        edges: pairs of modalities to compare; those without embeddings are left out.
-        ignore: bool (B, B), pairs of places that must not be pushed apart (too close, or of the
-            same text); a place always stays its own positive.
-        label_smoothing: share of the target spread evenly over all places that count.
+        config: what is compared, and how; edges without embeddings are left out.
+        masks: see `false_negatives`; where left out, all other places are negatives.
+        bias: of the sigmoid loss, shape (); the caller holds it as a parameter that starts at
+            `config.initial_bias`.
 
     Returns:
         The loss, shape (), and its terms: one for each edge (`drone-street`, ...), `image` and
         `text` where there are such edges, all detached.
 
     Raises:
-        ModelError: no edge has two places in the batch.
+        ModelError: no edge has two places in the batch, or the sigmoid loss has no bias.
     """
+    if config.loss == "sigmoid" and bias is None:
+        raise ModelError(
+            "the sigmoid loss has a learnable bias: pass one that starts at initial_bias."
+        )
     losses: dict[Edge, Tensor] = {}
-    for edge in edges:
+    for edge in config.edges():
         if edge[0] not in embeddings or edge[1] not in embeddings:
             continue
         rows = _shared_rows(embeddings, present, edge)
-        if len(rows) < 2:
-            continue
-        first, second = embeddings[edge[0]][rows], embeddings[edge[1]][rows]
-        skip = None if ignore is None else ignore[rows][:, rows]
-        losses[edge] = info_nce(scale * first @ second.T, skip, label_smoothing)
+        if len(rows) >= 2:
+            losses[edge] = checkpoint(
+                _edge_loss, edge, embeddings, present, rows, scale, config, masks, bias,
+                use_reentrant=False, preserve_rng_state=False,
+            )  # fmt: skip
     if not losses:
         raise ModelError(
             "no two places in the batch share a pair of modalities to learn from: make the batch "
@@ -83,39 +226,57 @@ def anchor_objective(
     return total, {name: term.detach() for name, term in terms.items()}
 
 
-def info_nce(logits: Tensor, ignore: Tensor | None = None, label_smoothing: float = 0.0) -> Tensor:
-    """Symmetric InfoNCE: each row must find its own column, and each column its own row.
+class _Targets(NamedTuple):
+    """What the pairs of one edge should be, (N, N) each.
+
+    Attributes:
+        keep: bool, pairs that count at all.
+        forward: what each row should find among the columns.
+        backward: what each column should find among the rows, transposed.
+    """
+
+    keep: Tensor
+    forward: Tensor
+    backward: Tensor
+
+
+def _edge_loss(
+    edge: Edge,
+    embeddings: Mapping[Modality, Tensor],
+    present: Mapping[Modality, Tensor],
+    rows: Tensor,
+    scale: Tensor,
+    config: ObjectiveConfig,
+    masks: FalseNegatives | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """Loss of one edge over the places `rows`, shape ()."""
+    with torch.autocast(scale.device.type, enabled=False):
+        first, second = (embeddings[modality][rows] for modality in edge)
+        logits = (scale * first @ second.T).float()
+        near = None
+        if masks is not None:
+            near = (masks.text if "text" in edge else masks.image)[rows][:, rows].to(logits.device)
+        teacher = None
+        if config.text_soft_targets and "text" in edge:
+            with torch.no_grad():
+                teacher = soft_logits(edge, embeddings, present, rows, scale)
+        targets = _targets(logits, near, teacher, config)
+        if config.loss == "sigmoid":
+            return sigmoid_loss(logits + cast(Tensor, bias), targets.forward, targets.keep)
+        return info_nce(logits, targets)
+
+
+def info_nce(logits: Tensor, targets: _Targets) -> Tensor:
+    """Symmetric InfoNCE: each row must find its column, and each column its row.
 
     Args:
-        logits: (N, N), scaled similarities; the right answers are on the diagonal.
-        ignore: bool (N, N), pairs that are neither right nor wrong.
-        label_smoothing: see `anchor_objective`.
+        logits: (N, N), scaled similarities.
+        targets: rows of `forward` and of `backward` sum to one, and are zero where not kept.
 
     Returns:
         Mean over rows and columns, shape ().
     """
-    keep = torch.ones_like(logits, dtype=torch.bool) if ignore is None else ~ignore
-    keep = keep | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    forward = _cross_entropy(logits.float(), keep, label_smoothing)
-    backward = _cross_entropy(logits.float().T, keep.T, label_smoothing)
+    forward = _cross_entropy(logits, targets.forward, targets.keep)
+    backward = _cross_entropy(logits.T, targets.backward, targets.keep.T)
     return (forward + backward) / 2
-
-
-def _cross_entropy(logits: Tensor, keep: Tensor, label_smoothing: float) -> Tensor:
-    log_probability = logits.masked_fill(~keep, -torch.inf).log_softmax(dim=1)
-    right = log_probability.diagonal()
-    # -inf of what is not kept must not meet the zero weight: 0 * inf is no number.
-    spread = log_probability.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1)
-    return -((1 - label_smoothing) * right + label_smoothing * spread).mean()
-
-
-def _shared_rows(
-    embeddings: Mapping[Modality, Tensor], present: Mapping[Modality, Tensor], edge: Edge
-) -> Tensor:
-    """Indices of the places that have both modalities."""
-    rows = embeddings[edge[0]]
-    both = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    for modality in edge:
-        if modality in present:
-            both = both & present[modality].to(rows.device)
-    return both.nonzero().flatten()

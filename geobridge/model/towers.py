@@ -4,6 +4,7 @@ A picture tower turns pixels into tokens (B, N, F); a `ViewHead` turns tokens in
 A text tower turns token ids into a row (B, D). Only the tower that is used is built or loaded.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -180,6 +181,29 @@ class GeneralizedMean(nn.Module):
         return pooled
 
 
+class SpatialPooling(nn.Module):
+    """What there is and where: a generalised mean, and weighted means over learned maps.
+
+    A panorama that faces north and a map with north up show a place in one order, which a mean
+    over all positions forgets. After the spatial-aware aggregation of Shi et al., NeurIPS 2019
+    (SAFA), with maps that are learned outright instead of being predicted.
+
+    Args:
+        positions: N, tokens of a picture; their order is their position.
+        maps: M, how many weighted means.
+    """
+
+    def __init__(self, positions: int, maps: int = 8) -> None:
+        super().__init__()
+        self.gem = GeneralizedMean()
+        self.maps = nn.Parameter(torch.randn(maps, positions) / positions**0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Pool (B, N, F) to (B, (1 + M) * F), the generalised mean first."""
+        placed = torch.einsum("mn,bnf->bmf", self.maps.float(), tokens.float())
+        return torch.cat([self.gem(tokens), placed.flatten(1)], dim=1)
+
+
 class Adapter(nn.Module):
     """Residual bottleneck of one view on a shared tower; does nothing until trained.
 
@@ -209,18 +233,27 @@ class ViewHead(nn.Module):
         dim: D; the projection is left out where the tower's own embedding has this length.
         pooling: see `ImageEncoderConfig`.
         bottleneck: width of the adapter, or None for no adapter.
+        positions: N, tokens of a picture; read by the pooling `spatial` alone.
     """
 
-    def __init__(self, width: int, dim: int, pooling: str, bottleneck: int | None) -> None:
+    def __init__(
+        self, width: int, dim: int, pooling: str, bottleneck: int | None, positions: int = 0
+    ) -> None:
         super().__init__()
         self.adapter = Adapter(width, bottleneck) if bottleneck else nn.Identity()
-        self.pool = GeneralizedMean() if pooling == "gem" else None
+        self.pool: GeneralizedMean | SpatialPooling | None = None
+        if pooling == "gem":
+            self.pool = GeneralizedMean()
+        elif pooling == "spatial":
+            self.pool = SpatialPooling(positions)
+            width *= 1 + len(self.pool.maps)
         ready = pooling == "projection" and width == dim
         # A generalised mean is positive: without a bias all rows would point much the same way.
-        self.projection = nn.Identity() if ready else nn.Linear(width, dim, bias=pooling == "gem")
+        bias = pooling in ("gem", "spatial")
+        self.projection = nn.Identity() if ready else nn.Linear(width, dim, bias=bias)
 
     def pooled(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, N, F) to one row of the tower's own width, (B, F)."""
+        """Tokens (B, N, F) to one row, (B, F); under `spatial` it is as many times longer."""
         tokens = self.adapter(tokens)
         return self.pool(tokens) if self.pool else tokens.mean(dim=1)
 
@@ -228,6 +261,13 @@ class ViewHead(nn.Module):
         """Tokens (B, N, F) to rows (B, D), not normalised."""
         row: Tensor = self.projection(self.pooled(tokens))
         return row
+
+
+def resnet_positions(config: ImageEncoderConfig, height: int, width: int) -> int:
+    """How many tokens a ResNet makes of a picture; each halving rounds up."""
+    stages = len(config.config.get("hidden_sizes", (256, 512, 1024, 2048)))
+    factor = 2 ** (stages + 1)
+    return math.ceil(height / factor) * math.ceil(width / factor)
 
 
 def patchify(pixels: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
