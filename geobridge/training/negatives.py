@@ -74,8 +74,8 @@ class NegativesConfig(Settings):
 
 
 @dataclass(frozen=True)
-class FalseNegatives:
-    """Which of N places must not be told apart, because they show the same ground or text.
+class Forbidden:
+    """Which of N places are no hard negatives of each other: same ground, or same text.
 
     Attributes:
         lat: float64 (N,), WGS-84 degrees; NaN where unknown, and then no place is near.
@@ -207,7 +207,7 @@ def mined_neighbours(
     rows: Mapping[Modality, Rows | Tensor],
     edges: Sequence[Edge],
     nearest: int,
-    forbidden: FalseNegatives,
+    forbidden: Forbidden,
 ) -> Neighbours:
     """The places that a model finds most similar, and should not.
 
@@ -475,7 +475,7 @@ class BatchOrder:
         self._joint = joint
         self._part = slice(rank * batch, (rank + 1) * batch)
         self._seed = seed
-        self._forbidden = FalseNegatives(source.lat, source.lon, source.text_key, radius_m)
+        self._forbidden = Forbidden(source.lat, source.lon, source.text_key, radius_m)
         self._mined: Neighbours | None = None
         self._mined_epoch = 0
         self._drawn: tuple[tuple[int, float], Rows] | None = None

@@ -14,7 +14,7 @@ from geobridge.geo.distance import distance_m
 from geobridge.training import negatives
 from geobridge.training.negatives import (
     BatchOrder,
-    FalseNegatives,
+    Forbidden,
     NegativesConfig,
     earth_xyz_m,
     epoch_batches,
@@ -135,7 +135,7 @@ def nowhere(count, text_key=None, radius_m=50.0):
     """Places of unknown position, with texts of their own."""
     unknown = np.full(count, NAN)
     keys = np.arange(count) if text_key is None else np.asarray(text_key, np.int64)
-    return FalseNegatives(unknown, unknown, keys, radius_m)
+    return Forbidden(unknown, unknown, keys, radius_m)
 
 
 def angles(*degrees):
@@ -219,7 +219,7 @@ def test_the_same_text_hides_a_place_from_text_edges_only():
 
 def test_the_same_ground_hides_a_place_from_every_edge():
     lon = np.array([0, 1e-4, 1e-3])  # 11 m and 111 m
-    forbidden = FalseNegatives(np.zeros(3), lon, np.arange(3), radius_m=50)
+    forbidden = Forbidden(np.zeros(3), lon, np.arange(3), radius_m=50)
     rows = {"text": np.arange(3), "drone": np.arange(3), "street": np.arange(3)}
 
     for edge in [("drone", "street"), ("text", "drone")]:
@@ -297,9 +297,7 @@ def test_mining_agrees_with_a_double_loop(confusing, nearest, block, monkeypatch
     embeddings, rows, lat, lon, text_key = confusing
     monkeypatch.setattr(negatives, "_BLOCK", block)
 
-    found = mined_neighbours(
-        embeddings, rows, EDGES, nearest, FalseNegatives(lat, lon, text_key, 60.0)
-    )
+    found = mined_neighbours(embeddings, rows, EDGES, nearest, Forbidden(lat, lon, text_key, 60.0))
 
     expected = slow_mined(embeddings, rows, EDGES, nearest, lat, lon, text_key, 60.0)
     np.testing.assert_array_equal(found, expected)
@@ -307,7 +305,7 @@ def test_mining_agrees_with_a_double_loop(confusing, nearest, block, monkeypatch
 
 def test_tensors_are_mined_like_arrays(confusing):
     embeddings, rows, lat, lon, text_key = confusing
-    forbidden = FalseNegatives(lat, lon, text_key, 60.0)
+    forbidden = Forbidden(lat, lon, text_key, 60.0)
     tensors = {name: torch.from_numpy(rows_).requires_grad_() for name, rows_ in embeddings.items()}
     row_tensors = {name: torch.from_numpy(places) for name, places in rows.items()}
 
@@ -337,7 +335,7 @@ def test_no_intermediate_of_mining_is_larger_than_a_block(monkeypatch):
     names = ("drone", "street", "satellite", "text")
     embeddings = {name: rng.normal(size=(count, 4)).astype(np.float32) for name in names}
     rows = {name: np.arange(count) for name in names}
-    forbidden = FalseNegatives(np.zeros(count), np.arange(count) * 1e-3, np.arange(count), 50.0)
+    forbidden = Forbidden(np.zeros(count), np.arange(count) * 1e-3, np.arange(count), 50.0)
 
     with Largest() as largest:
         mined_neighbours(embeddings, rows, EDGES, 8, forbidden)
