@@ -20,6 +20,7 @@ _VERBS = {
     "index": ("geobridge.cli.index", "index"),
     "locate": ("geobridge.cli.locate", "locate"),
     "info": ("geobridge.cli.info", "info"),
+    "train": ("geobridge.cli.train", "train"),
     "import-release": ("geobridge.cli.import_release", "import_release"),
     "world": ("geobridge.cli.world", "app"),
 }

@@ -1,0 +1,298 @@
+"""A training run as data: one YAML file, what it extends, and what `--set` changes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from pydantic import Field, ValidationError, model_validator
+
+from geobridge.errors import MissingExtraError, TrainingError
+from geobridge.model.config import Settings
+from geobridge.model.objective import ObjectiveConfig
+from geobridge.training.looks import LooksConfig
+from geobridge.training.negatives import NegativesConfig
+from geobridge.training.parameters import ParametersConfig
+
+try:
+    import yaml
+except ImportError as error:  # pragma: no cover - exercised where the extra is absent
+    raise MissingExtraError("Training", "pyyaml", "train") from error
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+Look = Literal["aligned", "ground"]
+
+
+class ModelSettings(Settings):
+    """Which model is trained, and what it starts from; one of `preset` and `init`.
+
+    Attributes:
+        preset: a new model of this configuration (`mini`, `base`, `paper`).
+        init: a trained model to go on from: a shipped name, a folder or a hub name.
+        name: what people will call the result; the preset's or the model's own by default.
+        settings: changes to the preset's configuration, such as `{weights: shared}`.
+        vocabulary: tokens of the vocabulary that is learned from the training texts where the
+            preset's text encoder comes without pretrained weights.
+    """
+
+    preset: str | None = None
+    init: str | None = None
+    name: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    vocabulary: int = Field(default=4096, ge=16)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.preset is None) == (self.init is None):
+            raise ValueError("a run starts either from a `preset` or from `init`: name one")
+        if self.init and self.settings:
+            raise ValueError("`settings` change a preset, a trained model stays as it is")
+        return self
+
+
+class SourceSettings(Settings):
+    """One set of places; exactly one of `places`, `table`, `world` and `maps`.
+
+    Attributes:
+        places: folder of a places data set (see `geobridge.places`).
+        table: CSV with any of the columns drone, street, satellite (paths relative to it), text,
+            and optionally lat, lon, split, text_group; rows with the same pictures are one place
+            of several texts.
+        world: a simulated planet drawn while training; keyword arguments of `WorldDataset`.
+        maps: georeferenced rasters; random footprints of them are the places.
+        per_batch: places of this set in each batch of each process.
+        split: only places of this split; all of them where it is left out.
+        views: only these modalities; all by default.
+        look: `aligned` pictures are views of their own, seen with slight changes; `ground`
+            pictures are seen twice through random footprints, as a drone and as a satellite.
+        pixels: side at which aerial pictures are held; the model's own size by default.
+        cache: decode every picture once into a file of the run's folder; otherwise whenever it
+            is drawn.
+        looks: how far random looks differ.
+    """
+
+    places: Path | None = None
+    table: Path | None = None
+    world: dict[str, Any] | None = None
+    maps: list[Path] | None = None
+    per_batch: int = Field(default=64, ge=1)
+    split: str | None = None
+    views: list[Literal["drone", "street", "satellite", "text"]] | None = None
+    look: Look = "aligned"
+    pixels: int | None = Field(default=None, ge=8)
+    cache: bool = True
+    looks: LooksConfig = LooksConfig()
+
+    @property
+    def kind(self) -> str:
+        """Which of the four it is."""
+        kinds = ("places", "table", "world", "maps")
+        return next(kind for kind in kinds if getattr(self, kind) is not None)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = ("places", "table", "world", "maps")
+        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
+            raise ValueError(f"a source names exactly one of {', '.join(kinds)}")
+        return self
+
+
+class DataSettings(Settings):
+    """Where places come from.
+
+    Attributes:
+        train: sets that are mixed into every batch.
+        validation: sets that choose the best checkpoint; never the test's.
+    """
+
+    train: list[SourceSettings] = Field(min_length=1)
+    validation: list[SourceSettings] = Field(default_factory=list)
+
+
+class OptimizerSettings(Settings):
+    """AdamW with a linear warm-up and a cosine to zero.
+
+    Attributes:
+        learning_rate: the highest.
+        weight_decay: of matrices; vectors have none.
+        betas: of AdamW.
+        warmup_steps: until the highest learning rate.
+        clip_norm: largest norm of the whole gradient.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_steps: int = Field(default=50, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+class FitSettings(Settings):
+    """How long, how often, on what; one of `steps` and `minutes`.
+
+    Attributes:
+        steps: of the optimiser. A run of so many steps resumes exactly.
+        minutes: of training; the schedule follows the clock, so a resumed run is not bit for bit
+            the uninterrupted one.
+        precision: words of lightning, such as `32-true` or `bf16-mixed`.
+        chunk: gradient caching: a batch is encoded in parts of so many pictures, and only one
+            part is in memory at a time; the whole batch at once where it is left out.
+        standardize: batch statistics before each last layer, folded into the weights when saved.
+            Needed from drawn weights; of no use on trained ones.
+        ema: decay of an average of the weights that is validated and saved instead of them.
+        accelerator: words of lightning: `auto`, `cpu`, `gpu`.
+        devices: processes on each machine.
+        nodes: machines.
+        strategy: `auto`, `ddp` or `fsdp`.
+        workers: processes that draw batches; 0 draws between the steps.
+        save_minutes: how often the run's state is written.
+        validate_steps: how often R@1 is measured on the validation sets, in steps.
+        log_steps: how often the logs get a row.
+    """
+
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    precision: str = "32-true"
+    chunk: int | None = Field(default=None, ge=1)
+    standardize: bool = False
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    accelerator: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    workers: int = Field(default=0, ge=0)
+    save_minutes: float = Field(default=2.0, ge=0)
+    validate_steps: int = Field(default=200, ge=1)
+    log_steps: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("a fit lasts either `steps` or `minutes`: name one")
+        return self
+
+
+class TrainConfig(Settings):
+    """A whole training run.
+
+    Attributes:
+        extends: a preset or another file whose values count where this one gives none.
+        seed: of everything that is drawn.
+        model: what is trained.
+        data: what it is trained and validated on.
+        objective: what is minimised.
+        negatives: which places meet in a batch.
+        parameters: which weights change.
+        optimizer: how they change.
+        fit: how long, and on what machine.
+    """
+
+    extends: str | None = None
+    seed: int = Field(default=0, ge=0)
+    model: ModelSettings
+    data: DataSettings
+    objective: ObjectiveConfig = ObjectiveConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    parameters: ParametersConfig = ParametersConfig()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    fit: FitSettings
+
+
+def preset_names() -> list[str]:
+    """The training configurations that ship with the package."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
+
+
+def read_train_config(name: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read a configuration, what it extends, and changes to it.
+
+    Args:
+        name: a YAML file, or the name of a preset.
+        changes: `key.of.value=value` each, the value in YAML; parts of lists by their index.
+
+    Raises:
+        TrainingError: a file is missing or no YAML, or a value does not fit; says which.
+    """
+    data = _resolved(_find(str(name), Path.cwd()), ())
+    for change in changes:
+        _set(data, change)
+    return parse_train_config(data, str(name))
+
+
+def parse_train_config(data: Any, where: str) -> TrainConfig:
+    """Check settings; `where` names them in the error.
+
+    Raises:
+        TrainingError: the first thing that is wrong, and where.
+    """
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        at = f" at {place!r}" if place else ""
+        raise TrainingError(
+            f"{where} is no training configuration{at}: "
+            f"{first['msg'].removeprefix('Value error, ').rstrip('.?')}; correct it."
+        ) from None
+
+
+def merge_settings(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `over` where it has them; tables are merged, lists and words replaced."""
+    out = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge_settings(out[key], value) if both else value
+    return out
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The resolved configuration, as a file that reproduces the run."""
+    data = config.model_dump(mode="json", exclude_none=True)
+    return cast(str, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def _find(name: str, beside: Path) -> Path:
+    path = beside / name
+    if path.is_file():
+        return path
+    if name in preset_names():
+        return PRESET_FOLDER / f"{name}.yaml"
+    raise TrainingError(
+        f"there is no training configuration {name!r}: name a YAML file, or one of "
+        f"{', '.join(preset_names())}."
+    )
+
+
+def _resolved(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    if path in chain:
+        names = " -> ".join(item.name for item in (*chain, path))
+        raise TrainingError(f"configurations extend each other in a circle ({names}): cut it.")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
+    if not isinstance(data, dict):
+        raise TrainingError(f"{path} is no training configuration: write `key: value` lines.")
+    parent = data.get("extends")
+    if parent is None:
+        return data
+    return merge_settings(_resolved(_find(str(parent), path.parent), (*chain, path)), data)
+
+
+def _set(data: dict[str, Any], change: str) -> None:
+    key, separator, value = change.partition("=")
+    if not separator or not key:
+        raise TrainingError(f"--set {change!r} is no change: write key=value, as in seed=1.")
+    *path, last = key.strip().split(".")
+    node: Any = data
+    try:
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+        raise TrainingError(
+            f"--set {change!r} leads nowhere: give a key of the configuration (parts of lists by "
+            f"their number, from 0) and a value in YAML."
+        ) from None

@@ -1,0 +1,541 @@
+"""The fit: one configuration in, a run's folder with a checkpoint out.
+
+    RUN/checkpoint/     the best model on the validation sets (the last one without any), usable
+    RUN/last/           the model after the last step that was validated
+    RUN/state.ckpt      everything a killed run needs to go on exactly where it was
+    RUN/config.yaml     the resolved configuration
+    RUN/metrics.csv, validation.csv, curves.png, tensorboard/
+    RUN/cache/          decoded pictures
+"""
+
+import itertools
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import rich.progress
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from geobridge.errors import MissingExtraError, TrainingError
+from geobridge.model.geobridge import GeoBridge
+from geobridge.model.objective import anchor_objective, false_negatives
+from geobridge.training.batch import Batch
+from geobridge.training.caching import cached_step
+from geobridge.training.checkpoints import AtomicCheckpointIO, check_configuration, load_state
+from geobridge.training.config import TrainConfig, to_yaml
+from geobridge.training.curves import draw_curves
+from geobridge.training.ema import WeightAverage
+from geobridge.training.gather import average_gradients, gather_features, gather_places
+from geobridge.training.parameters import merged, parameter_groups, select, train_mode
+from geobridge.training.pictures import Progress
+from geobridge.training.report import RunReport
+from geobridge.training.setup import check_edges, open_data, open_parts, start_config, start_model
+from geobridge.training.sources import FileSource, WorldSource
+from geobridge.training.standardize import Standardizer
+from geobridge.training.stream import OrderedPart, Stream
+from geobridge.training.validation import Validation, embed_source, validate
+from geobridge.views import NINE_DIRECTIONS, Modality
+
+try:
+    import lightning
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+except ImportError as error:  # pragma: no cover - exercised where the extra is absent
+    raise MissingExtraError("Training", "lightning", "train") from error
+
+STATE, CONFIG, CHECKPOINT, LAST, CACHE = "state.ckpt", "config.yaml", "checkpoint", "last", "cache"
+MAY_CHANGE = (
+    "fit.steps",
+    "fit.minutes",
+    "fit.workers",
+    "fit.save_minutes",
+    "fit.validate_steps",
+    "fit.log_steps",
+    "fit.chunk",
+)
+"""What a resumed run may be told anew: how long, how often, on how many workers."""
+
+
+class Step(NamedTuple):
+    """What came of one step.
+
+    Attributes:
+        number: 0-based.
+        loss: of the joint batch.
+        terms: the loss of each edge, and the means of image and text edges.
+        scale: inverse temperature.
+        learning_rate: of the heads.
+        waited_s: for the batch.
+        took_s: altogether.
+    """
+
+    number: int
+    loss: float
+    terms: dict[str, float]
+    scale: float
+    learning_rate: float
+    waited_s: float
+    took_s: float
+
+
+class FitModule(lightning.LightningModule):
+    """One training step, for lightning; optimisation is by hand because of gradient caching.
+
+    Args:
+        model: what is trained, as `select` left it.
+        config: of the run.
+        stream: draws the batches; lightning itself only counts the steps.
+        validation: sets for R@1.
+    """
+
+    def __init__(
+        self,
+        model: GeoBridge,
+        config: TrainConfig,
+        stream: Stream,
+        validation: list[FileSource],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.config = config
+        self.stream = stream
+        self.validation = validation
+        self.standardizer = Standardizer(model) if config.fit.standardize else None
+        self.bias = torch.nn.Parameter(torch.tensor(config.objective.initial_bias))
+        self.bias.requires_grad_(config.objective.loss == "sigmoid")
+        self.average = WeightAverage(model, config.fit.ema) if config.fit.ema else None
+        self.used_s = 0.0
+        self.last: Step | None = None
+        self._progress_at: dict[int, float] = {}
+        self._batches: Iterator[Batch] | None = None
+
+    # ---- what lightning asks for --------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over what trains."""
+        settings = self.config.optimizer
+        groups = parameter_groups(
+            self.model, self.config.parameters, settings.learning_rate, settings.weight_decay
+        )
+        if self.bias.requires_grad:
+            groups.append(
+                {
+                    "name": "bias",
+                    "params": [self.bias],
+                    "lr": settings.learning_rate,
+                    "lr_scale": 1.0,
+                    "weight_decay": 0.0,
+                }
+            )
+        return torch.optim.AdamW(groups, betas=settings.betas)
+
+    def train(self, mode: bool = True) -> "FitModule":
+        """Frozen towers stay in evaluation."""
+        super().train(mode)
+        if mode:
+            train_mode(self.model)
+        return self
+
+    def training_step(self, count: int) -> None:  # noqa: ARG002 - lightning's signature
+        """Draw, encode, compare, go back, step."""
+        begin = time.monotonic()
+        step = self.trainer.global_step
+        batch = self._next(step)
+        waited_s = time.monotonic() - begin
+        rate = self._set_learning_rate(step)
+        # Whatever draws from the global generator (dropout) depends on the step alone.
+        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        terms: dict[str, Tensor] = {}
+        loss = self._gradients(batch, terms)
+        self._check(loss, step, batch)
+        optimizer = cast(Any, self.optimizers())
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
+        self._check(norm, step, batch)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(self.model)
+        took_s = time.monotonic() - begin
+        self.used_s += took_s
+        self.last = Step(
+            step,
+            float(loss),
+            {name: float(value) for name, value in terms.items()},
+            float(self.model.logit_scale.detach().exp()),
+            rate,
+            waited_s,
+            took_s,
+        )
+        if self.config.fit.minutes and self.progress(step + 1) >= 1:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What lightning does not know of."""
+        checkpoint["fit"] = {
+            "used_s": self.used_s,
+            "orders": [order.state_dict() for order in self.stream.orders],
+            "average": self.average.state_dict() if self.average else None,
+            "progress_at": dict(self._progress_at),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The counterpart of `on_save_checkpoint`."""
+        state = checkpoint["fit"]
+        self.used_s = state["used_s"]
+        for order, saved in zip(self.stream.orders, state["orders"], strict=True):
+            order.load_state_dict(saved)
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self._progress_at = dict(state["progress_at"])
+
+    # ---- the step -----------------------------------------------------------------------------
+
+    def progress(self, step: int) -> float:
+        """Share of the run, 0..1, that is done before a step; by the clock where that decides."""
+        fit = self.config.fit
+        if fit.steps:
+            return min(1.0, step / fit.steps)
+        return min(1.0, self.used_s / (60 * cast(float, fit.minutes)))
+
+    def finished(self) -> GeoBridge:
+        """A plain model with the weights of now (averaged ones, if so configured)."""
+        model = self.average.model if self.average else self.model
+        model = merged(model)
+        if self.standardizer:
+            model = self.standardizer.folded(model)
+        return model.float().eval()
+
+    def mine(self, step: int) -> None:
+        """Refresh what the orders know of similar places, where it is time."""
+        for part in self.stream.parts:
+            if not isinstance(part, OrderedPart):
+                continue
+            epoch = step // part.order.batches_per_epoch
+            if part.order.needs_mining(epoch, self._recorded_progress):
+                if self.global_rank == 0:
+                    part.order.mine(*embed_source(self.finished(), part.source), epoch)
+                state = self.trainer.strategy.broadcast(part.order.state_dict())
+                part.order.load_state_dict(state)
+
+    def _recorded_progress(self, step: int) -> float:
+        """`progress`, but the same for ever once asked: orders of places hang on it."""
+        if self.config.fit.steps:
+            return self.progress(step)
+        return self._progress_at.setdefault(step, self.progress(step))
+
+    def _next(self, step: int) -> Batch:
+        """The batch of a step; between epochs hard places are mined anew."""
+        batch = None if self._batches is None else next(self._batches, None)
+        if batch is None:
+            self.mine(step)
+            self._batches = self.stream.batches(
+                step, self._mining_step(step), self._recorded_progress
+            )
+            batch = next(self._batches)
+        return batch
+
+    def _mining_step(self, step: int) -> int | None:
+        """The next step before which something may be mined."""
+        if self.config.negatives.kind != "mined":
+            return None
+        every = [order.batches_per_epoch for order in self.stream.orders]
+        return min(((step // each + 1) * each for each in every), default=None)
+
+    def _gradients(self, batch: Batch, terms: dict[str, Tensor]) -> Tensor:
+        """The loss of the joint batch; gradients are left in the parameters."""
+        modalities = [name for name in batch.modalities if name in self.model.modalities]
+        sizes = {name: len(batch.rows[name]) for name in modalities}
+
+        def encode(modality: Modality, first: int, last: int) -> Tensor:
+            if modality == "text":
+                return self.model.text_features(batch.texts[first:last])
+            return self.model.image_features(modality, batch.pictures[modality][first:last])
+
+        places = gather_places(batch, self.device)
+        masks = false_negatives(places.lat, places.lon, places.text_key, self.config.objective)
+
+        def loss_of(features: dict[Modality, Tensor]) -> Tensor:
+            joint = gather_features(features, self.device)
+            with torch.autocast(self.device.type, enabled=False):
+                rows = {name: self._embed(name, joint[name]) for name in joint}
+                full = {
+                    name: row.new_zeros(len(places), row.shape[1]).index_copy(
+                        0, places.rows[name], row
+                    )
+                    for name, row in rows.items()
+                }
+                loss, found = anchor_objective(
+                    full, places.present, self._scale(), self.config.objective, masks, self.bias
+                )
+            terms.update(found)
+            return loss
+
+        chunk = self.config.fit.chunk or max(sizes.values(), default=1)
+        loss = cached_step(encode, sizes, chunk, loss_of, Tensor.backward)
+        average_gradients(self.parameters())
+        return loss
+
+    def _embed(self, modality: Modality, features: Tensor) -> Tensor:
+        rows = self.standardizer(modality, features) if self.standardizer else features.float()
+        return self.model.project(modality, rows)
+
+    def _scale(self) -> Tensor:
+        return self.config.objective.clamped_scale(self.model.logit_scale)
+
+    def _set_learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        settings = self.config.optimizer
+        warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        factor = warm * 0.5 * (1 + math.cos(math.pi * self.progress(step)))
+        for group in cast(Any, self.optimizers()).param_groups:
+            group["lr"] = settings.learning_rate * group["lr_scale"] * factor
+        return settings.learning_rate * factor
+
+    def _check(self, value: Tensor, step: int, batch: Batch) -> None:
+        if torch.isfinite(value):
+            return
+        names = ", ".join(batch.names[:3])
+        raise TrainingError(
+            f"the loss or its gradient is {float(value)} at step {step} (batch of {len(batch)} "
+            f"places: {names}, ...): the last good state is kept in the run's folder, so lower "
+            f"optimizer.learning_rate, or fit.precision=32-true, or look at these pictures."
+        )
+
+
+class Keeper(Callback):
+    """Validates and saves; everything a run leaves on the disk but its logs passes here.
+
+    Args:
+        folder: of the run.
+        report: told of every step and every validation.
+    """
+
+    def __init__(self, folder: Path, report: RunReport) -> None:
+        self.folder = folder
+        self.report = report
+        self.best = -1.0
+        self.best_step = 0
+        self.results: Validation | None = None
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the best was, for resuming."""
+        found = self.results
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "results": None if found is None else [found.recall, found.gallery],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The counterpart of `state_dict`."""
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        found = state_dict["results"]
+        self.results = None if found is None else Validation(*found)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ARG002 - lightning's signature
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """After each step: say it, and now and then validate and save."""
+        module = cast(FitModule, pl_module)
+        fit = module.config.fit
+        done = trainer.global_step
+        is_last = trainer.should_stop or done == fit.steps
+        self._say(module, cast(Step, module.last), done)
+        if is_last or done % fit.validate_steps == 0:
+            self._validate(trainer, module, done)
+        late = time.monotonic() - self._saved_at > 60 * fit.save_minutes
+        if trainer.strategy.broadcast(is_last or late):
+            # The report's part of the state counts the steps that it was told of.
+            trainer.save_checkpoint(self.folder / STATE)
+            self._saved_at = time.monotonic()
+
+    def _say(self, module: FitModule, step: Step, done: int) -> None:
+        self.report.step(
+            done,
+            minutes=module.used_s / 60,
+            loss=step.loss,
+            terms=step.terms,
+            scale=step.scale,
+            learning_rate=step.learning_rate,
+            waited_s=step.waited_s,
+            took_s=step.took_s,
+        )
+
+    def _validate(self, trainer: lightning.Trainer, module: FitModule, done: int) -> None:
+        if trainer.is_global_zero:
+            model = module.finished()
+            results = validate(model, module.validation) if module.validation else None
+            if results:
+                self.report.validation(done, results.recall)
+            if results is None or results.score > self.best:
+                self.best = results.score if results else 0.0
+                self.best_step, self.results = done, results
+                model.save(self.folder / CHECKPOINT)
+            model.save(self.folder / LAST)
+        trainer.strategy.barrier()
+        module.train()
+
+
+class _Counter:
+    """What lightning iterates over: the module draws its batches itself, by the step's number."""
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()
+
+
+def fit(config: TrainConfig, out: str | Path, console: Console | None = None) -> GeoBridge:
+    """Train; run again with the same configuration and folder, it goes on where it was.
+
+    Args:
+        config: of the run.
+        out: the run's folder; see the module's description.
+        console: shows progress and results of validation; silent by default.
+
+    Returns:
+        The model in RUN/checkpoint.
+
+    Raises:
+        TrainingError: the configuration does not fit its data or the run that is there, the loss
+            is not finite, or the disk is full; the last good state is kept.
+        ModelError: the model to start from cannot be had.
+        ImageError: a picture cannot be decoded, or has vanished.
+    """
+    folder, console = Path(out), console or Console(quiet=True)
+    rank, world_size = process_place(config)
+    module, idle = _build(config, folder, console, rank, world_size)
+    if idle and rank == 0:
+        console.print(f"no place of the training sets teaches {', '.join(idle)}")
+    fit_settings = config.fit
+    report = RunReport(
+        folder,
+        ["-".join(edge) for edge in config.objective.edges()] + ["image", "text"],
+        [way.short for way in NINE_DIRECTIONS],
+        steps=fit_settings.steps,
+        minutes=fit_settings.minutes,
+        log_steps=fit_settings.log_steps,
+        console=console,
+    )
+    keeper = Keeper(folder, report)
+    if not _is_finished(config, folder):
+        _train(module, keeper, report, folder)
+    if rank == 0:
+        _conclude(config, module, keeper, folder)
+    return GeoBridge.load(folder / CHECKPOINT)
+
+
+def process_place(config: TrainConfig) -> tuple[int, int]:
+    """Rank of this process and number of processes, as torchrun and SLURM tell them."""
+    world_size = config.fit.devices * config.fit.nodes
+    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
+    return (rank, world_size) if world_size > 1 else (0, 1)
+
+
+def _build(
+    config: TrainConfig, folder: Path, console: Console, rank: int, world_size: int
+) -> tuple[FitModule, list[str]]:
+    preprocess = start_config(config).preprocess
+    data = open_data(config, preprocess, rank, world_size)
+    model = start_model(config, data.texts)
+    idle = check_edges(config, data, model.modalities)
+    _prepare_folder(config, folder)
+    for source in (*data.train, *data.validation):
+        if not isinstance(source, WorldSource):
+            with _bar(console, f"decoding {source.name}") as progress:
+                source.cache(folder / CACHE, progress)
+    select(model, config.parameters, config.seed)
+    parts = open_parts(config, data, rank, world_size)
+    stream = Stream(parts, config.seed, rank, config.fit.workers)
+    return FitModule(model, config, stream, data.validation), idle
+
+
+def _prepare_folder(config: TrainConfig, folder: Path) -> None:
+    """Make the run's folder, or make sure that it is of this run."""
+    state = folder / STATE
+    if state.exists():
+        wanted = config.model_dump(mode="json")
+        check_configuration(load_state(state), wanted, state, MAY_CHANGE)
+    elif folder.is_dir() and any(
+        path.name not in (CACHE, CONFIG) for path in folder.iterdir()
+    ) and not (folder / CONFIG).exists():
+        raise TrainingError(
+            f"{folder} holds files that are no run's: name a new or an empty folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(
+            f"the run's folder {folder} cannot be written ({error.strerror}): choose another."
+        ) from None
+
+
+def _is_finished(config: TrainConfig, folder: Path) -> bool:
+    """Whether the run that is there has made all its steps, or used all its minutes."""
+    if not (folder / STATE).exists():
+        return False
+    state = load_state(folder / STATE)
+    if config.fit.steps:
+        return int(state["global_step"]) >= config.fit.steps
+    return float(state["fit"]["used_s"]) >= 60 * cast(float, config.fit.minutes)
+
+
+def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -> None:
+    settings = module.config.fit
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=settings.strategy,
+        precision=cast(Any, settings.precision),
+        max_steps=settings.steps or -1,
+        callbacks=[report, keeper],
+        plugins=[AtomicCheckpointIO(module.config.model_dump(mode="json"), MAY_CHANGE)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    state = folder / STATE
+    resume = str(state) if state.exists() else None
+    with _quiet_lightning():
+        trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
+
+
+def _conclude(config: TrainConfig, module: FitModule, keeper: Keeper, folder: Path) -> None:
+    """Curves, and what the checkpoint's card says."""
+    draw_curves(folder)
+
+
+@contextmanager
+def _bar(console: Console, what: str) -> Iterator[Progress]:
+    """A bar for work that is counted, gone when it is done."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep back advice of lightning that does not hold here: its loader only counts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        yield
