@@ -43,7 +43,7 @@ from geobridge.imagery.augment import GroundCrop, crop_ground, random_sensor, un
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.street import street_field
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.objective import IMAGE_EDGES, TEXT_EDGES, anchor_objective
+from geobridge.model.objective import FalseNegatives, ObjectiveConfig, anchor_objective
 from geobridge.model.tokens import train_tokenizer
 from geobridge.places.table import iter_places
 from geobridge.views import NINE_DIRECTIONS, VIEWS
@@ -337,14 +337,15 @@ def embed_batch(model: GeoBridge, batch: dict) -> tuple[dict[str, Tensor], dict[
 def step_loss(model: GeoBridge, batch: dict) -> tuple[Tensor, dict[str, float]]:
     """L_img + L_text of the paper over the places that have each pair."""
     embeddings, present = embed_batch(model, batch)
-    scale = model.logit_scale.exp().clamp(max=100)
-    images, image_terms = anchor_objective(
-        embeddings, present, scale, edges=IMAGE_EDGES, ignore=batch["same_ground"]
+    config = ObjectiveConfig()
+    loss, terms = anchor_objective(
+        embeddings,
+        present,
+        config.clamped_scale(model.logit_scale),
+        config,
+        FalseNegatives(batch["same_ground"], batch["same_text"]),
     )
-    texts, text_terms = anchor_objective(
-        embeddings, present, scale, edges=TEXT_EDGES, ignore=batch["same_text"]
-    )
-    return images + texts, {name: float(v) for name, v in {**image_terms, **text_terms}.items()}
+    return loss, {name: float(value) for name, value in terms.items()}
 
 
 class Standardizer:

@@ -6,7 +6,7 @@ edges of the symmetric loss of each edge (arXiv 2512.02697).
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -54,8 +54,12 @@ class ObjectiveConfig(Settings):
             it.
         false_negatives: what becomes of pairs that are no negatives: `mask` leaves them out,
             `positive` makes them right answers too, which share the target evenly.
-        text_soft_targets: share of the target of text edges that comes from what the other pairs
-            of the batch say, against captions that say wrong things; see `soft_targets`.
+        text_soft_targets: share of the target of text edges, against captions that say wrong
+            things, that is not the caption's own place but where the model itself finds it: the
+            softmax, without gradient, of the similarity of each text to the mean of each place's
+            views. Where the views together say that a caption fits other places better, or fits
+            its own no better, it is not forced on any of them. Soft pseudo-targets as in ALBEF
+            (arXiv 2107.07651), with the other views in the part of its slowly moving teacher.
     """
 
     anchors: Literal["none", "text-only", "both"] = "both"
@@ -78,12 +82,15 @@ class ObjectiveConfig(Settings):
     @field_validator("image_edges", mode="before")
     @classmethod
     def _read_edges(cls, value: Any) -> Any:
-        return tuple(_read_edge(edge) for edge in value) if isinstance(value, list | tuple) else value
+        return (
+            tuple(_read_edge(edge) for edge in value) if isinstance(value, list | tuple) else value
+        )
 
     @field_validator("text_views", mode="before")
     @classmethod
     def _read_views(cls, value: Any) -> Any:
-        return tuple(_word(view) for view in value) if isinstance(value, list | tuple) else value
+        is_list = isinstance(value, list | tuple)
+        return tuple(_word(view) for view in value) if is_list else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -230,9 +237,9 @@ class _Targets(NamedTuple):
     """What the pairs of one edge should be, (N, N) each.
 
     Attributes:
-        keep: bool, pairs that count at all.
-        forward: what each row should find among the columns.
-        backward: what each column should find among the rows, transposed.
+        keep: bool, the pairs that count at all.
+        forward: what each row should find among the columns; zero where not kept.
+        backward: what each column should find among the rows.
     """
 
     keep: Tensor
@@ -251,32 +258,113 @@ def _edge_loss(
     bias: Tensor | None,
 ) -> Tensor:
     """Loss of one edge over the places `rows`, shape ()."""
+    # Half precision would leave a scaled similarity three digits.
     with torch.autocast(scale.device.type, enabled=False):
-        first, second = (embeddings[modality][rows] for modality in edge)
-        logits = (scale * first @ second.T).float()
-        near = None
+        first, second = (embeddings[modality][rows].float() for modality in edge)
+        logits = scale * first @ second.T
+        near = torch.zeros_like(logits, dtype=torch.bool)
         if masks is not None:
-            near = (masks.text if "text" in edge else masks.image)[rows][:, rows].to(logits.device)
+            near = (masks.text if "text" in edge else masks.image).to(rows.device)[rows][:, rows]
         teacher = None
         if config.text_soft_targets and "text" in edge:
-            with torch.no_grad():
-                teacher = soft_logits(edge, embeddings, present, rows, scale)
-        targets = _targets(logits, near, teacher, config)
+            teacher = _teacher(embeddings, present, rows, scale)
+        targets = _targets(near, teacher, config)
         if config.loss == "sigmoid":
-            return sigmoid_loss(logits + cast(Tensor, bias), targets.forward, targets.keep)
-        return info_nce(logits, targets)
+            return _sigmoid_loss(logits + cast(Tensor, bias), targets)
+        return _info_nce(logits, targets)
 
 
-def info_nce(logits: Tensor, targets: _Targets) -> Tensor:
-    """Symmetric InfoNCE: each row must find its column, and each column its row.
+def _info_nce(logits: Tensor, targets: _Targets) -> Tensor:
+    """Each row must find its column, and each column its row: mean over both directions."""
+    masked = logits.masked_fill(~targets.keep, -torch.inf)
+    # Targets sum to one, so cross-entropy is the log of the sum less the mean of what is right.
+    forward = masked.logsumexp(dim=1) - (targets.forward * logits).sum(dim=1)
+    backward = masked.logsumexp(dim=0) - (targets.backward * logits).sum(dim=0)
+    return (forward.mean() + backward.mean()) / 2
 
-    Args:
-        logits: (N, N), scaled similarities.
-        targets: rows of `forward` and of `backward` sum to one, and are zero where not kept.
 
-    Returns:
-        Mean over rows and columns, shape ().
+def _sigmoid_loss(logits: Tensor, targets: _Targets) -> Tensor:
+    """Each pair is right or wrong by itself; the sum over pairs for each place."""
+    target = (targets.forward + targets.backward) / 2
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (losses * targets.keep).sum() / len(logits)
+
+
+def _targets(near: Tensor, teacher: Tensor | None, config: ObjectiveConfig) -> _Targets:
+    """What the pairs should be, from who is near whom and what a teacher thinks of them."""
+    own = torch.eye(len(near), dtype=torch.bool, device=near.device)
+    positive = near | own
+    if config.false_negatives == "mask":
+        keep, right = ~near | own, own.float()
+    else:
+        keep, right = torch.ones_like(near), positive.float()
+    sides = []
+    for dim in (1, 0):
+        is_shared = config.loss == "info_nce"  # each pair of the sigmoid loss has its own target
+        target = right / right.sum(dim, keepdim=True) if is_shared else right
+        even = keep / keep.sum(dim, keepdim=True)
+        target = torch.lerp(target, even, config.label_smoothing)
+        if teacher is not None:
+            opinion = teacher.masked_fill(~keep, -torch.inf).softmax(dim)
+            target = torch.lerp(target, opinion, config.text_soft_targets)
+        sides.append(target)
+    return _Targets(keep, *sides)
+
+
+def _teacher(
+    embeddings: Mapping[Modality, Tensor],
+    present: Mapping[Modality, Tensor],
+    rows: Tensor,
+    scale: Tensor,
+) -> Tensor:
+    """Logits of each text against each place as all its views together show it, detached (N, N)."""
+    text, centre = embeddings["text"][rows], torch.zeros_like(embeddings["text"][rows])
+    views = torch.zeros(len(rows), 1, device=rows.device)
+    for view in VIEWS:
+        if view in embeddings:
+            has = _has(embeddings, present, view)[rows][:, None]
+            centre = centre + torch.where(has, embeddings[view][rows], 0)
+            views = views + has
+    return (scale * text @ (centre / views).T).detach().float()
+
+
+def _shared_rows(
+    embeddings: Mapping[Modality, Tensor], present: Mapping[Modality, Tensor], edge: Edge
+) -> Tensor:
+    """Indices of the places that have both modalities."""
+    first, second = (_has(embeddings, present, modality) for modality in edge)
+    return (first & second).nonzero().flatten()
+
+
+def _has(
+    embeddings: Mapping[Modality, Tensor], present: Mapping[Modality, Tensor], modality: Modality
+) -> Tensor:
+    """Which places have the modality, bool (B,)."""
+    rows = embeddings[modality]
+    if modality in present:
+        return present[modality].to(rows.device)
+    return torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+
+
+def _earth_centred_m(lat: Tensor, lon: Tensor) -> Tensor:
+    """Positions on the WGS-84 ellipsoid as points in space, metres, (B, 3).
+
+    Straight distances between such points are right at the poles and across the antimeridian, and
+    fall short of those on the ground by less than a millionth up to 30 km.
     """
-    forward = _cross_entropy(logits, targets.forward, targets.keep)
-    backward = _cross_entropy(logits.T, targets.backward, targets.keep.T)
-    return (forward + backward) / 2
+    phi, lam = lat.double().deg2rad(), lon.double().deg2rad()
+    to_axis = _EQUATOR_M / (1 - _ECCENTRICITY_SQUARED * phi.sin() ** 2).sqrt()
+    across = to_axis * phi.cos()
+    up = to_axis * (1 - _ECCENTRICITY_SQUARED) * phi.sin()
+    return torch.stack([across * lam.cos(), across * lam.sin(), up], dim=1)
+
+
+def _read_edge(edge: Any) -> Any:
+    """`[drone, satellite]`, `D-S` or `drone-satellite` as a pair of words."""
+    parts = edge.split("-") if isinstance(edge, str) else edge
+    return tuple(_word(part) for part in parts) if isinstance(parts, list | tuple) else parts
+
+
+def _word(modality: Any) -> Any:
+    """A modality by its name or its letter."""
+    return LETTERS.get(modality.upper(), modality) if isinstance(modality, str) else modality

@@ -1,12 +1,26 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from geobridge.errors import ModelError
-from geobridge.model.objective import ALL_EDGES, IMAGE_EDGES, anchor_objective, info_nce
+from geobridge.geo.distance import distance_m
+from geobridge.model.objective import (
+    IMAGE_EDGES,
+    TEXT_EDGES,
+    FalseNegatives,
+    ObjectiveConfig,
+    anchor_objective,
+    false_negatives,
+)
+from geobridge.views import VIEWS
 
 MODALITIES = ("drone", "street", "satellite", "text")
+PAPER = ObjectiveConfig()
+SCALE = torch.tensor(5.0)
+BIAS = torch.tensor(-1.5)
 
 
 def random_rows(count, seed=0, dim=6):
@@ -23,56 +37,114 @@ def everything(count):
     return {modality: torch.ones(count, dtype=torch.bool) for modality in MODALITIES}
 
 
-def slow_edge(a, b, scale, rows, ignore, smoothing):
-    """Symmetric InfoNCE of one edge, pair by pair, straight from its definition."""
+def random_masks(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image, text = (torch.rand(count, count, generator=generator) < share for share in (0.2, 0.4))
+    return FalseNegatives(*((mask | mask.T).fill_diagonal_(False) for mask in (image, text)))
+
+
+# The objective written out as loops over pairs, straight from its definition.
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def slow_softmax(values):
+    total = sum(math.exp(value) for value in values.values())
+    return {key: math.exp(value) / total for key, value in values.items()}
+
+
+def slow_opinion(rows, present, text, place, scale):
+    """Mean similarity of a text to the views that a place has."""
+    seen = [view for view in VIEWS if present[view][place]]
+    return scale * sum(dot(rows["text"][text], rows[v][place]) for v in seen) / len(seen)
+
+
+def slow_targets(edge, i, places, rows, present, near, config, forward):
+    """Which of the places count for place i, and its target over them."""
+    positive = [j for j in places if j == i or (near[i][j] and config.false_negatives != "mask")]
+    kept = [j for j in places if j in positive or not near[i][j]]
+    right = {j: (j in positive) / (len(positive) if config.loss == "info_nce" else 1) for j in kept}
+    smooth, share = config.label_smoothing, config.text_soft_targets
+    target = {j: (1 - smooth) * right[j] + smooth / len(kept) for j in kept}
+    if share and "text" in edge:
+        pairs = {j: (i, j) if forward else (j, i) for j in kept}
+        opinion = slow_softmax({j: slow_opinion(rows, present, *pairs[j], 5.0) for j in kept})
+        target = {j: (1 - share) * target[j] + share * opinion[j] for j in kept}
+    return target
+
+
+def slow_edge(edge, places, rows, present, near, config):
     total = 0.0
-    for first, second in ((a, b), (b, a)):
-        for i in rows:
-            weights, logits = 0.0, {}
-            for j in rows:
-                skip = i != j and (ignore[i][j] if first is a else ignore[j][i])
-                if not skip:
-                    logits[j] = scale * sum(x * y for x, y in zip(first[i], second[j], strict=True))
-                    weights += math.exp(logits[j])
-            for j, logit in logits.items():
-                target = (1 - smoothing) * (i == j) + smoothing / len(logits)
-                total -= target * (logit - math.log(weights)) / len(rows) / 2
+    for forward in (True, False):
+        first, second = edge if forward else edge[::-1]
+        for i in places:
+            target = slow_targets(edge, i, places, rows, present, near, config, forward)
+            logits = {j: 5.0 * dot(rows[first][i], rows[second][j]) for j in target}
+            if config.loss == "sigmoid":
+                found = {j: 1 / (1 + math.exp(-logit + 1.5)) for j, logit in logits.items()}
+                costs = [
+                    target[j] * math.log(p) + (1 - target[j]) * math.log(1 - p)
+                    for j, p in found.items()
+                ]
+            else:
+                found = slow_softmax(logits)
+                costs = [target[j] * math.log(p) for j, p in found.items()]
+            total -= sum(costs) / len(places) / 2
     return total
 
 
-def slow_objective(rows, present, scale, ignore, smoothing):
+def slow_objective(rows, present, masks, config):
+    rows = {name: held.tolist() for name, held in rows.items()}
     groups = {"image": [], "text": []}
-    for a, b in ALL_EDGES:
-        both = [i for i in range(len(ignore)) if present[a][i] and present[b][i]]
+    for edge in config.edges():
+        kind = "text" if "text" in edge else "image"
+        near = getattr(masks, kind).tolist()
+        both = [i for i in range(len(near)) if present[edge[0]][i] and present[edge[1]][i]]
         if len(both) >= 2:
-            loss = slow_edge(rows[a].tolist(), rows[b].tolist(), scale, both, ignore, smoothing)
-            groups["text" if "text" in (a, b) else "image"].append(loss)
+            groups[kind].append(slow_edge(edge, both, rows, present, near, config))
     return sum(sum(group) / len(group) for group in groups.values() if group)
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("count", [2, 7])
 @pytest.mark.parametrize("missing", [0.0, 0.4])
-def test_equals_the_definition_written_out_as_loops(count, smoothing, missing):
+@pytest.mark.parametrize("loss", ["info_nce", "sigmoid"])
+@pytest.mark.parametrize("false_negatives", ["mask", "positive"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"label_smoothing": 0.1}, {"text_soft_targets": 0.4, "label_smoothing": 0.2}],
+    ids=["plain", "smooth", "soft"],
+)
+def test_equals_the_definition_written_out_as_loops(count, missing, loss, false_negatives, changes):
     generator = torch.Generator().manual_seed(count)
-    rows = random_rows(count, seed=count)
+    rows, masks = random_rows(count, seed=count), random_masks(count)
     present = {m: torch.rand(count, generator=generator) >= missing for m in MODALITIES}
     for modality in MODALITIES:
         present[modality][:2] = True
-    ignore = torch.rand(count, count, generator=generator) < 0.3
+    config = ObjectiveConfig(loss=loss, false_negatives=false_negatives, **changes)
+
+    total, _ = anchor_objective(rows, present, SCALE, config, masks, BIAS)
+
+    assert total.item() == pytest.approx(slow_objective(rows, present, masks, config), rel=1e-5)
+
+
+def test_the_sigmoid_loss_of_two_places_by_hand():
+    rows = {"drone": torch.eye(2), "satellite": torch.eye(2)}
 
     total, _ = anchor_objective(
-        rows, present, torch.tensor(5.0), ignore=ignore, label_smoothing=smoothing
+        rows, {}, torch.tensor(3.0), ObjectiveConfig(loss="sigmoid"), bias=torch.tensor(-1.0)
     )
 
-    expected = slow_objective(rows, present, 5.0, ignore.tolist(), smoothing)
-    assert total.item() == pytest.approx(expected, rel=1e-5)
+    # Each place: its own pair at 3 - 1, should be right; one other at 0 - 1, should be wrong.
+    expected = -math.log(1 / (1 + math.exp(-2))) - math.log(1 / (1 + math.exp(-1)))
+    assert total.item() == pytest.approx(expected)
 
 
 def test_equal_embeddings_cost_the_logarithm_of_the_batch():
     rows = {m: torch.ones(5, 4) / 2 for m in MODALITIES}
 
-    total, terms = anchor_objective(rows, everything(5), torch.tensor(20.0))
+    total, terms = anchor_objective(rows, everything(5), torch.tensor(20.0), PAPER)
 
     assert terms["image"].item() == pytest.approx(math.log(5))
     assert terms["drone-street"].item() == pytest.approx(math.log(5))
@@ -82,51 +154,55 @@ def test_equal_embeddings_cost_the_logarithm_of_the_batch():
 def test_perfect_matches_at_a_high_scale_cost_nothing():
     rows = {m: torch.eye(4) for m in MODALITIES}
 
-    total, _ = anchor_objective(rows, everything(4), torch.tensor(100.0))
+    total, _ = anchor_objective(rows, everything(4), torch.tensor(100.0), PAPER)
 
     assert total.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_order_of_places_does_not_matter():
-    rows, present = random_rows(6), everything(6)
+    rows, present, masks = random_rows(6), everything(6), random_masks(6)
     present["street"][3] = False
-    ignore = torch.zeros(6, 6, dtype=torch.bool)
-    ignore[0, 1] = ignore[1, 0] = True
     order = torch.tensor([4, 2, 0, 5, 3, 1])
+    config = ObjectiveConfig(text_soft_targets=0.5)
 
-    total, _ = anchor_objective(rows, present, torch.tensor(5.0), ignore=ignore)
+    total, _ = anchor_objective(rows, present, SCALE, config, masks)
     shuffled, _ = anchor_objective(
         {m: r[order] for m, r in rows.items()},
         {m: p[order] for m, p in present.items()},
-        torch.tensor(5.0),
-        ignore=ignore[order][:, order],
+        SCALE,
+        config,
+        FalseNegatives(*(mask[order][:, order] for mask in masks)),
     )
 
     assert shuffled.item() == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_a_missing_view_removes_its_own_terms_and_touches_no_other():
-    rows, scale = random_rows(5), torch.tensor(5.0)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_missing_view_removes_its_own_terms_and_touches_no_other(share):
+    config = ObjectiveConfig(text_soft_targets=share)
+    rows = random_rows(5)
     present = everything(5)
-    _, whole = anchor_objective(rows, present, scale)
+    _, whole = anchor_objective(rows, present, SCALE, config)
     present["street"] = torch.tensor([True, True, False, True, True])
     rows["street"][2] = torch.nan  # what is missing is not read
 
-    total, terms = anchor_objective(rows, present, scale)
+    total, terms = anchor_objective(rows, present, SCALE, config)
 
     assert torch.isfinite(total)
-    for edge in ("satellite-drone", "text-drone", "text-satellite"):
+    untouched = ["satellite-drone"] + ["text-drone", "text-satellite"] * (share == 0)
+    for edge in untouched:
         assert torch.equal(terms[edge], whole[edge])
     kept = torch.tensor([0, 1, 3, 4])
-    _, four = anchor_objective({m: r[kept] for m, r in rows.items()}, everything(4), scale)
-    assert terms["drone-street"].item() == pytest.approx(four["drone-street"].item())
+    _, four = anchor_objective({m: r[kept] for m, r in rows.items()}, everything(4), SCALE, config)
+    for edge in ("drone-street", "text-street"):
+        assert terms[edge].item() == pytest.approx(four[edge].item())
 
 
 def test_a_view_missing_everywhere_leaves_the_mean_over_the_other_edges():
     rows, present = random_rows(4), everything(4)
     present["street"][:] = False
 
-    total, terms = anchor_objective(rows, present, torch.tensor(5.0))
+    total, terms = anchor_objective(rows, present, SCALE, PAPER)
 
     assert "drone-street" not in terms
     assert terms["image"] == terms["satellite-drone"]
@@ -138,16 +214,16 @@ def test_a_view_missing_everywhere_leaves_the_mean_over_the_other_edges():
 def test_without_text_only_the_image_term_is_left():
     rows = {m: r for m, r in random_rows(4).items() if m != "text"}
 
-    total, terms = anchor_objective(rows, {}, torch.tensor(5.0))
+    total, terms = anchor_objective(rows, {}, SCALE, PAPER)
 
     assert torch.equal(total, terms["image"])
     assert "text" not in terms
 
 
 def test_edges_are_a_choice():
-    _, terms = anchor_objective(
-        random_rows(4), everything(4), torch.tensor(5.0), edges=[("drone", "satellite")]
-    )
+    config = ObjectiveConfig(anchors="none", image_edges=["D-S"])
+
+    _, terms = anchor_objective(random_rows(4), everything(4), SCALE, config)
 
     assert set(terms) == {"drone-satellite", "image"}
 
@@ -157,7 +233,7 @@ def test_a_missing_row_gets_no_gradient():
     present = everything(4)
     present["drone"][1] = False
 
-    total, _ = anchor_objective(rows, present, torch.tensor(5.0))
+    total, _ = anchor_objective(rows, present, SCALE, ObjectiveConfig(text_soft_targets=0.5))
     total.backward()
 
     assert not rows["drone"].grad[1].any()
@@ -165,29 +241,229 @@ def test_a_missing_row_gets_no_gradient():
     assert rows["street"].grad[1].any()
 
 
-def test_ignored_pairs_are_not_pushed_apart():
+def test_masked_pairs_are_not_pushed_apart():
     rows = {m: r.clone().requires_grad_() for m, r in random_rows(2).items()}
+    everyone = ~torch.eye(2, dtype=torch.bool)
+
+    total, _ = anchor_objective(rows, {}, SCALE, PAPER, FalseNegatives(everyone, everyone))
+    total.backward()
+
+    assert total.item() == pytest.approx(0, abs=1e-6)
+    assert all(held.grad.abs().max() < 1e-6 for held in rows.values())
+
+
+def test_each_kind_of_edge_takes_its_own_mask():
+    rows, nobody = random_rows(4), torch.zeros(4, 4, dtype=torch.bool)
+    everyone = ~torch.eye(4, dtype=torch.bool)
+    _, plain = anchor_objective(rows, {}, SCALE, PAPER)
+
+    _, terms = anchor_objective(rows, {}, SCALE, PAPER, FalseNegatives(nobody, everyone))
+
+    assert torch.equal(terms["image"], plain["image"])
+    assert terms["text"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_positives_share_the_target_evenly():
+    # Two places of one ground: both right answers, so the best is to find each half of the time.
+    near = torch.tensor([[False, True], [True, False]])
+    masks = FalseNegatives(near, near)
+    config = ObjectiveConfig(false_negatives="positive")
+    same = {m: torch.ones(2, 4) / 2 for m in MODALITIES}
+    apart = {m: torch.eye(2, 4) for m in MODALITIES}
+
+    alike, _ = anchor_objective(same, {}, SCALE, config, masks)
+    unlike, _ = anchor_objective(apart, {}, SCALE, config, masks)
+
+    assert alike.item() == pytest.approx(2 * math.log(2))
+    assert unlike > alike
+
+
+def test_masks_and_smoothing_leave_the_gradient_finite():
+    rows = {m: r.float().requires_grad_() for m, r in random_rows(5).items()}
+    config = ObjectiveConfig(label_smoothing=0.2, text_soft_targets=0.3)
+
+    total, _ = anchor_objective(rows, {}, torch.tensor(100.0), config, random_masks(5))
+    total.backward()
+
+    assert torch.isfinite(total)
+    assert all(torch.isfinite(held.grad).all() for held in rows.values())
+
+
+def test_a_caption_that_fits_another_place_is_not_forced_on_its_own():
+    # The captions of the first two places are exchanged, and the model knows it.
+    views = torch.eye(4)
+    rows = dict.fromkeys(VIEWS, views) | {"text": views[[1, 0, 2, 3]].requires_grad_()}
+    pull = {}
+    for share in (0.0, 0.8):
+        rows["text"].grad = None
+        total, _ = anchor_objective(rows, {}, SCALE, ObjectiveConfig(text_soft_targets=share))
+        total.backward()
+        pull[share] = -rows["text"].grad[0, 0].item()  # towards the place it is said to be of
+
+    assert pull[0.0] > 0.1
+    assert 0 < pull[0.8] < 0.25 * pull[0.0]
+
+
+def test_the_soft_part_of_a_target_is_no_way_to_learn():
+    # With targets wholly from where the texts are found, texts that are found alike by all views
+    # stay where they are.
+    views = torch.nn.functional.normalize(random_rows(4)["drone"], dim=1)
+    rows = dict.fromkeys(VIEWS, views) | {"text": random_rows(4)["text"].requires_grad_()}
+    config = ObjectiveConfig(anchors="text-only", text_soft_targets=1.0)
+
+    total, _ = anchor_objective(rows, {}, SCALE, config)
+    total.backward()
+
+    assert rows["text"].grad.abs().max() < 1e-6
+
+
+def test_autocast_does_not_round_what_is_compared():
+    rows = {m: r.float() for m, r in random_rows(6, dim=64).items()}
+    expected, _ = anchor_objective(rows, {}, torch.tensor(100.0), PAPER)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = anchor_objective(rows, {}, torch.tensor(100.0), PAPER)
+
+    assert torch.equal(total, expected)
+
+
+def test_scale_and_bias_learn():
+    scale, bias = SCALE.clone().requires_grad_(), BIAS.clone().requires_grad_()
 
     total, _ = anchor_objective(
-        rows, {}, torch.tensor(5.0), edges=IMAGE_EDGES, ignore=torch.ones(2, 2, dtype=torch.bool)
+        random_rows(4), {}, scale, ObjectiveConfig(loss="sigmoid"), bias=bias
     )
     total.backward()
 
-    assert total.item() == pytest.approx(0)
-    assert all(rows[m].grad.abs().max() < 1e-9 for m in ("drone", "street", "satellite"))
+    assert scale.grad.abs() > 1e-3
+    assert bias.grad.abs() > 1e-3
 
 
-def test_smoothing_with_ignored_pairs_stays_finite():
-    logits = torch.randn(3, 3, requires_grad=True)
-    ignore = torch.tensor([[False, True, False]] * 3)
+def test_the_scale_is_held_at_its_limit_and_can_leave_it():
+    logit_scale = torch.nn.Parameter(torch.tensor(7.0))
 
-    loss = info_nce(logits, ignore, label_smoothing=0.2)
-    loss.backward()
+    scale = PAPER.clamped_scale(logit_scale)
+    scale.backward()
 
-    assert torch.isfinite(loss)
-    assert torch.isfinite(logits.grad).all()
+    assert scale.item() == pytest.approx(100)
+    assert logit_scale.item() == pytest.approx(math.log(100))
+    assert logit_scale.grad.item() == pytest.approx(100)
+    assert math.exp(PAPER.initial_logit_scale) == pytest.approx(1 / 0.07)
 
 
 def test_a_batch_that_teaches_nothing_is_an_error():
     with pytest.raises(ModelError, match="no two places in the batch share"):
-        anchor_objective(random_rows(1), everything(1), torch.tensor(5.0))
+        anchor_objective(random_rows(1), everything(1), SCALE, PAPER)
+
+
+def test_the_sigmoid_loss_without_its_bias_is_an_error():
+    with pytest.raises(ModelError, match="learnable bias"):
+        anchor_objective(random_rows(3), {}, SCALE, ObjectiveConfig(loss="sigmoid"))
+
+
+# Settings
+
+
+def test_the_paper_is_the_default():
+    assert PAPER.edges() == IMAGE_EDGES + TEXT_EDGES
+    assert ObjectiveConfig(anchors="none").edges() == IMAGE_EDGES
+    assert ObjectiveConfig(anchors="text-only").edges() == TEXT_EDGES
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [["drone", "satellite"], ["street", "satellite"]],
+        ["D-S", "P-S"],
+        ["drone-satellite", ["p", "s"]],
+    ],
+)
+def test_edges_are_written_as_words_or_letters(written):
+    config = ObjectiveConfig(image_edges=written, text_views=["S"])
+
+    assert config.edges() == (
+        ("drone", "satellite"),
+        ("street", "satellite"),
+        ("text", "satellite"),
+    )
+    assert ObjectiveConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_edges": ["D-T"]}, "'drone', 'street' or 'satellite'"),
+        ({"image_edges": ["D-D"]}, "two different views"),
+        ({"image_edges": ["D-S", "S-D"]}, "each pair once"),
+        ({"image_edges": ["DS"]}, "Field required"),
+        ({"image_edges": "D-S"}, "valid tuple"),
+        ({"image_edges": [3]}, "valid tuple"),
+        ({"text_views": ["drone", "D"]}, "twice"),
+        ({"image_edges": [], "anchors": "none"}, "no edge is left"),
+        ({"text_views": [], "anchors": "text-only"}, "no edge is left"),
+        ({"anchors": "some"}, "'none', 'text-only' or 'both'"),
+        ({"label_smoothing": 1.0}, "less than 1"),
+        ({"text_soft_targets": 1.1}, "less than or equal to 1"),
+        ({"radius_m": -1}, "greater than or equal to 0"),
+        ({"initial_temperature": 0.001}, "below 1 / max_scale"),
+        ({"label_smothing": 0.1}, "did you mean 'label_smoothing'"),
+    ],
+)
+def test_settings_that_make_no_objective_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        ObjectiveConfig(**settings)
+
+
+# False negatives
+
+
+def positions(*pairs):
+    lat, lon = zip(*pairs, strict=True)
+    return torch.tensor(lat, dtype=torch.float64), torch.tensor(lon, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [(0.0, 0.0), (48.1, 11.6), (-33.0, 179.9999), (71.0, -180.0), (89.9995, 40.0), (-90.0, 0.0)],
+)
+def test_nearness_agrees_with_geodesics_everywhere(around):
+    rng = np.random.default_rng(0)
+    lat = np.clip(around[0] + rng.uniform(-1e-3, 1e-3, 40), -90, 90)
+    width = min(180.0, 1e-3 / max(1e-9, math.cos(math.radians(around[0]))))
+    lon = (around[1] + rng.uniform(-width, width, 40) + 180) % 360 - 180
+    apart = distance_m(lat[:, None], lon[:, None], lat[None], lon[None])
+    keys = torch.arange(40)
+
+    for radius_m in (30.0, 90.0):
+        image, text = false_negatives(
+            torch.from_numpy(lat), torch.from_numpy(lon), keys, ObjectiveConfig(radius_m=radius_m)
+        )
+
+        # No pair is so close to the radius that a millimetre decides.
+        assert np.abs(apart - radius_m).min() > 1e-3
+        expected = torch.from_numpy(apart < radius_m).fill_diagonal_(False)
+        assert torch.equal(image, expected)
+        assert torch.equal(text, expected)
+        assert 0 < expected.float().mean() < 1
+
+
+def test_unknown_positions_are_near_to_none_and_texts_count_on_their_own_edges():
+    lat, lon = positions((48, 11), (48, 11), (math.nan, math.nan), (math.nan, 11), (0, 0))
+    keys = torch.tensor([0, 1, 2, 2, 0])
+
+    image, text = false_negatives(lat, lon, keys, ObjectiveConfig(radius_m=10))
+
+    assert image.nonzero().tolist() == [[0, 1], [1, 0]]
+    assert text.nonzero().tolist() == [[0, 1], [0, 4], [1, 0], [2, 3], [3, 2], [4, 0]]
+
+
+def test_both_kinds_of_false_negatives_can_be_switched_off():
+    lat, lon = positions((48, 11), (48, 11))
+    keys = torch.tensor([5, 5])
+
+    image, text = false_negatives(lat, lon, keys, ObjectiveConfig())
+    _, neither = false_negatives(lat, lon, keys, ObjectiveConfig(same_text=False))
+
+    assert not image.any()
+    assert text.tolist() == [[False, True], [True, False]]
+    assert not neither.any()
