@@ -26,7 +26,6 @@ DRONE_FOV_DEG = 45.0
 # A flat ground's far edge runs away from a camera that looks farther ahead than this.
 MAX_TILT_DEG = 60.0
 
-_NEAR_TURN_DEG: dict[View, float] = {"drone": 20.0, "satellite": 4.0}
 _NEAR_SIDE = (0.8, 1.05)
 _NEAR_SHIFT = 0.05
 # Panoramas stay closer to what they were: an eye-level scene has no map-maker's processing.
@@ -157,7 +156,8 @@ def near_looks(
     """Slight changes of pictures that already are one view of their places.
 
     Args:
-        view: `drone`, which may turn by `near_turn_deg`, or `satellite`, by 4 degrees.
+        view: `drone`, which may turn by `near_turn_deg`, or `satellite`, by
+            `north_error_deg`.
         pictures: uint8 (N, 3, S, S).
         size: side of the looks in pixels.
         generator: source of every random number.
@@ -167,7 +167,7 @@ def near_looks(
         uint8 (N, 3, size, size).
     """
     count = len(pictures)
-    turn_deg = config.near_turn_deg if view == "drone" else _REFERENCE_TURN_DEG
+    turn_deg = config.near_turn_deg if view == "drone" else config.north_error_deg
     crop = GroundCrop(
         0.5 + uniform(-_NEAR_SHIFT, _NEAR_SHIFT, count, 2, generator=generator),
         uniform(*_NEAR_SIDE, count, generator=generator),

@@ -117,6 +117,23 @@ def test_a_street_picture_keeps_its_columns_or_turns_as_a_whole():
     assert 0 < turned < 40
 
 
+def test_a_share_of_the_pictures_keeps_its_sensor():
+    pictures = noise(count=40)
+    half = STILL.model_copy(update={"sensor": 1.0, "sensor_share": 0.5})
+
+    drone, _ = at(pictures, half)
+
+    kept = (drone.int() - pictures.int()).abs().amax(dim=(1, 2, 3)) <= 1
+    assert 8 < int(kept.sum()) < 32
+
+
+def test_no_panorama_is_turned_or_cut_unless_asked_for():
+    panoramas = noise(count=20)
+    still = STILL.model_copy(update={"shifted": 0.0, "limited": 0.0})
+
+    assert torch.equal(random_street(panoramas, seeded(), still), panoramas)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"scale": (1.2, 0.8)}, {"side": (0.0, 0.5)}, {"tilt_deg": 80.0}, {"heading_know": 0.5}],
