@@ -266,7 +266,7 @@ class ViewHead(nn.Module):
 def resnet_positions(config: ImageEncoderConfig, height: int, width: int) -> int:
     """How many tokens a ResNet makes of a picture; each halving rounds up."""
     stages = len(config.config.get("hidden_sizes", (256, 512, 1024, 2048)))
-    factor = 2 ** (stages + 1)
+    factor = int(2 ** (stages + 1))
     return math.ceil(height / factor) * math.ceil(width / factor)
 
 

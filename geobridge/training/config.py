@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -30,7 +30,9 @@ class ModelSettings(Settings):
         preset: a new model of this configuration (`mini`, `base`, `paper`).
         init: a trained model to go on from: a shipped name, a folder or a hub name.
         name: what people will call the result; the preset's or the model's own by default.
-        settings: changes to the preset's configuration, such as `{weights: shared}`.
+        settings: changes to the configuration, such as `{image: {pooling: spatial}}`. Weights of
+            `init` are kept where they still fit; a last layer that takes more than before begins
+            by ignoring what is new.
         vocabulary: tokens of the vocabulary that is learned from the training texts where the
             preset's text encoder comes without pretrained weights.
     """
@@ -45,8 +47,6 @@ class ModelSettings(Settings):
     def _one_start(self) -> Self:
         if (self.preset is None) == (self.init is None):
             raise ValueError("a run starts either from a `preset` or from `init`: name one")
-        if self.init and self.settings:
-            raise ValueError("`settings` change a preset, a trained model stays as it is")
         return self
 
 
@@ -249,7 +249,7 @@ def merge_settings(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[st
 def to_yaml(config: TrainConfig) -> str:
     """The resolved configuration, as a file that reproduces the run."""
     data = config.model_dump(mode="json", exclude_none=True)
-    return cast(str, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _find(name: str, beside: Path) -> Path:

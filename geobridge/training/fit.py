@@ -1,11 +1,11 @@
 """The fit: one configuration in, a run's folder with a checkpoint out.
 
-    RUN/checkpoint/     the best model on the validation sets (the last one without any), usable
-    RUN/last/           the model after the last step that was validated
-    RUN/state.ckpt      everything a killed run needs to go on exactly where it was
-    RUN/config.yaml     the resolved configuration
-    RUN/metrics.csv, validation.csv, curves.png, tensorboard/
-    RUN/cache/          decoded pictures
+RUN/checkpoint/     the best model on the validation sets (the last one without any), usable
+RUN/last/           the model after the last step that was validated
+RUN/state.ckpt      everything a killed run needs to go on exactly where it was
+RUN/config.yaml     the resolved configuration
+RUN/metrics.csv, validation.csv, curves.png, tensorboard/
+RUN/cache/          decoded pictures
 """
 
 import itertools
@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import rich.progress
 import torch
@@ -30,20 +30,28 @@ from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import anchor_objective, false_negatives
 from geobridge.training.batch import Batch
 from geobridge.training.caching import cached_step
+from geobridge.training.card import CardFacts, SetFacts, describe_hardware, write_model_card
 from geobridge.training.checkpoints import AtomicCheckpointIO, check_configuration, load_state
-from geobridge.training.config import TrainConfig, to_yaml
+from geobridge.training.config import SourceSettings, TrainConfig, to_yaml
 from geobridge.training.curves import draw_curves
 from geobridge.training.ema import WeightAverage
 from geobridge.training.gather import average_gradients, gather_features, gather_places
 from geobridge.training.parameters import merged, parameter_groups, select, train_mode
 from geobridge.training.pictures import Progress
 from geobridge.training.report import RunReport
-from geobridge.training.setup import check_edges, open_data, open_parts, start_config, start_model
+from geobridge.training.setup import (
+    Opened,
+    check_edges,
+    open_data,
+    open_parts,
+    start_config,
+    start_model,
+)
 from geobridge.training.sources import FileSource, WorldSource
 from geobridge.training.standardize import Standardizer
 from geobridge.training.stream import OrderedPart, Stream
 from geobridge.training.validation import Validation, embed_source, validate
-from geobridge.views import NINE_DIRECTIONS, Modality
+from geobridge.views import MODALITIES, NINE_DIRECTIONS, Modality
 
 try:
     import lightning
@@ -150,7 +158,8 @@ class FitModule(lightning.LightningModule):
         """Draw, encode, compare, go back, step."""
         begin = time.monotonic()
         step = self.trainer.global_step
-        batch = self._next(step)
+        with torch.autocast("cpu", enabled=False):  # pictures are drawn in full precision
+            batch = self._next(step)
         waited_s = time.monotonic() - begin
         rate = self._set_learning_rate(step)
         # Whatever draws from the global generator (dropout) depends on the step alone.
@@ -318,10 +327,10 @@ class Keeper(Callback):
 
     Args:
         folder: of the run.
-        report: told of every step and every validation.
+        report: told of every step and every validation; None where only a state is read.
     """
 
-    def __init__(self, folder: Path, report: RunReport) -> None:
+    def __init__(self, folder: Path, report: RunReport | None) -> None:
         self.folder = folder
         self.report = report
         self.best = -1.0
@@ -357,7 +366,8 @@ class Keeper(Callback):
         fit = module.config.fit
         done = trainer.global_step
         is_last = trainer.should_stop or done == fit.steps
-        self._say(module, cast(Step, module.last), done)
+        if self.report:
+            self._say(self.report, module, cast(Step, module.last), done)
         if is_last or done % fit.validate_steps == 0:
             self._validate(trainer, module, done)
         late = time.monotonic() - self._saved_at > 60 * fit.save_minutes
@@ -366,8 +376,8 @@ class Keeper(Callback):
             trainer.save_checkpoint(self.folder / STATE)
             self._saved_at = time.monotonic()
 
-    def _say(self, module: FitModule, step: Step, done: int) -> None:
-        self.report.step(
+    def _say(self, report: RunReport, module: FitModule, step: Step, done: int) -> None:
+        report.step(
             done,
             minutes=module.used_s / 60,
             loss=step.loss,
@@ -382,7 +392,7 @@ class Keeper(Callback):
         if trainer.is_global_zero:
             model = module.finished()
             results = validate(model, module.validation) if module.validation else None
-            if results:
+            if results and self.report:
                 self.report.validation(done, results.recall)
             if results is None or results.score > self.best:
                 self.best = results.score if results else 0.0
@@ -432,11 +442,10 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         log_steps=fit_settings.log_steps,
         console=console,
     )
-    keeper = Keeper(folder, report)
     if not _is_finished(config, folder):
-        _train(module, keeper, report, folder)
+        _train(module, Keeper(folder, report), report, folder)
     if rank == 0:
-        _conclude(config, module, keeper, folder)
+        _conclude(config, module, folder)
     return GeoBridge.load(folder / CHECKPOINT)
 
 
@@ -454,7 +463,8 @@ def _build(
     data = open_data(config, preprocess, rank, world_size)
     model = start_model(config, data.texts)
     idle = check_edges(config, data, model.modalities)
-    _prepare_folder(config, folder)
+    if rank == 0:
+        _prepare_folder(config, folder)
     for source in (*data.train, *data.validation):
         if not isinstance(source, WorldSource):
             with _bar(console, f"decoding {source.name}") as progress:
@@ -471,9 +481,11 @@ def _prepare_folder(config: TrainConfig, folder: Path) -> None:
     if state.exists():
         wanted = config.model_dump(mode="json")
         check_configuration(load_state(state), wanted, state, MAY_CHANGE)
-    elif folder.is_dir() and any(
-        path.name not in (CACHE, CONFIG) for path in folder.iterdir()
-    ) and not (folder / CONFIG).exists():
+    elif (
+        folder.is_dir()
+        and any(path.name not in (CACHE, CONFIG) for path in folder.iterdir())
+        and not (folder / CONFIG).exists()
+    ):
         raise TrainingError(
             f"{folder} holds files that are no run's: name a new or an empty folder."
         )
@@ -519,16 +531,60 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
         trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
 
 
-def _conclude(config: TrainConfig, module: FitModule, keeper: Keeper, folder: Path) -> None:
-    """Curves, and what the checkpoint's card says."""
+def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:
+    """Curves and the checkpoint's card, from what the run has saved."""
+    state = load_state(folder / STATE)
+    keeper = Keeper(folder, None)
+    keeper.load_state_dict(state["callbacks"][keeper.state_key])
     draw_curves(folder)
+    start = config.model
+    found = keeper.results
+    write_model_card(
+        folder / CHECKPOINT,
+        CardFacts(
+            start=f"trained model {start.init}" if start.init else f"preset {start.preset}",
+            parameters=sum(parameter.numel() for parameter in module.model.parameters()),
+            sets=_set_facts(config, module),
+            configuration=to_yaml(config),
+            hardware=describe_hardware(module.device, config.fit.devices * config.fit.nodes),
+            minutes=state["fit"]["used_s"] / 60,
+            steps=state["global_step"],
+            best_step=keeper.best_step if found else None,
+            recall=found.recall if found else {},
+            gallery=found.gallery if found else {},
+        ),
+    )
+
+
+def _set_facts(config: TrainConfig, module: FitModule) -> list[SetFacts]:
+    facts = []
+    parts = zip(config.data.train, module.stream.parts, strict=True)
+    for settings, part in parts:
+        source = part.source if isinstance(part, OrderedPart) else part
+        facts.append(_facts_of(settings, source, "training"))
+    for settings, held in zip(config.data.validation, module.validation, strict=True):
+        facts.append(_facts_of(settings, held, "validation"))
+    return facts
+
+
+def _facts_of(
+    settings: SourceSettings, source: Opened, role: Literal["training", "validation"]
+) -> SetFacts:
+    note = f"split {settings.split}" if settings.split else ""
+    if isinstance(source, WorldSource):
+        return SetFacts(source.name, role, None, MODALITIES, note)
+    held = [modality for modality in MODALITIES if source.has(modality).any()]
+    return SetFacts(source.name, role, len(source), held, note)
 
 
 @contextmanager
 def _bar(console: Console, what: str) -> Iterator[Progress]:
     """A bar for work that is counted, gone when it is done."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+    shown = console.is_terminal and not console.quiet
+    with rich.progress.Progress(
+        *columns, console=console, transient=True, disable=not shown
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -7,7 +7,8 @@ import torch
 
 from geobridge.errors import TrainingError
 from geobridge.imagery.preprocess import Preprocess
-from geobridge.model.config import ModelConfig, parse_config, read_preset
+from geobridge.model.checkpoint import CONFIG, find_checkpoint
+from geobridge.model.config import ModelConfig, parse_config, read_config, read_preset
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
@@ -40,16 +41,20 @@ class Data:
 
 
 def start_config(config: TrainConfig) -> ModelConfig:
-    """The configuration of the model that a run starts from, its preset's or the trained one's.
+    """The configuration of the model that a run starts from, changed as it asks.
 
     Raises:
         ModelError: there is no such preset or checkpoint, or a changed setting does not fit.
     """
-    if config.model.init:
-        return GeoBridge.load(config.model.init).config
-    preset = read_preset(str(config.model.preset)).model_dump(mode="json")
-    changed = merge_settings(preset, config.model.settings)
-    return parse_config(changed, f"model.settings of preset {config.model.preset!r}")
+    start = config.model
+    before = (
+        read_config(find_checkpoint(start.init) / CONFIG)
+        if start.init
+        else read_preset(str(start.preset))
+    )
+    update = {"name": start.name or before.name, "calibration": None, "provenance": None}
+    changed = merge_settings(before.model_dump(mode="json"), start.settings) | update
+    return parse_config(changed, f"model.settings of {start.init or start.preset!r}")
 
 
 def start_model(config: TrainConfig, texts: list[str]) -> GeoBridge:
@@ -64,10 +69,12 @@ def start_model(config: TrainConfig, texts: list[str]) -> GeoBridge:
         ModelError: the model cannot be had.
         TrainingError: a vocabulary is needed and there are no texts.
     """
-    if config.model.init:
-        model = GeoBridge.load(config.model.init)
-        return _named(model, config.model.name or model.name)
     settings = start_config(config)
+    if config.model.init:
+        trained = GeoBridge.load(config.model.init)
+        model = GeoBridge.from_config(settings, seed=config.seed, tokenizer=trained.tokenizer)
+        _take_weights(model, trained)
+        return model
     pretrained = settings.image.source is not None
     tokenizer = None
     if settings.text and not (pretrained and settings.text.source):
@@ -82,7 +89,23 @@ def start_model(config: TrainConfig, texts: list[str]) -> GeoBridge:
     )
     with torch.no_grad():
         model.logit_scale.fill_(config.objective.initial_logit_scale)
-    return _named(model, config.model.name or settings.name)
+    return model
+
+
+@torch.no_grad()
+def _take_weights(model: GeoBridge, trained: GeoBridge) -> None:
+    """Weights of a trained model, wherever the new one has a place for them."""
+    old, new = trained.state_dict(), model.state_dict()
+    for name in new:
+        # The generalised mean is the first part of what spatial pooling gives.
+        weight = old.get(name, old.get(name.replace(".pool.gem.", ".pool.")))
+        if weight is None:
+            continue
+        if weight.shape == new[name].shape:
+            new[name].copy_(weight)
+        elif name.endswith(".projection.weight") and len(weight) == len(new[name]):
+            width = min(weight.shape[1], new[name].shape[1])
+            new[name].zero_()[:, :width] = weight[:, :width]
 
 
 def open_data(
@@ -118,8 +141,7 @@ def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...
             place in any set.
     """
     taught = {
-        edge: any(_teaches(source, edge) for source in data.train)
-        and set(edge) <= set(modalities)
+        edge: any(_teaches(source, edge) for source in data.train) and set(edge) <= set(modalities)
         for edge in config.objective.edges()
     }
     idle = ["-".join(edge) for edge, has in taught.items() if not has]
@@ -139,9 +161,7 @@ def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...
     return idle
 
 
-def open_parts(
-    config: TrainConfig, data: Data, rank: int = 0, world_size: int = 1
-) -> list[Part]:
+def open_parts(config: TrainConfig, data: Data, rank: int = 0, world_size: int = 1) -> list[Part]:
     """The sets in the order in which training takes their places.
 
     Raises:
@@ -178,8 +198,3 @@ def _teaches(source: Opened, edge: tuple[Modality, Modality]) -> bool:
     if isinstance(source, WorldSource):
         return True
     return bool((source.has(edge[0]) & source.has(edge[1])).any())
-
-
-def _named(model: GeoBridge, name: str) -> GeoBridge:
-    model.config = model.config.model_copy(update={"name": name})
-    return model
