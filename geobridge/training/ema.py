@@ -41,7 +41,9 @@ class WeightAverage:
         return cast(GeoBridge, self._averaged.module)
 
     def update(self, model: GeoBridge) -> None:
-        """Take in the weights of a step; the model must be the one that the average copied."""
+        """Take in the weights of a step; the average follows the model to its device."""
+        if self.model.device != model.device:
+            self.model.to(model.device)
         self._averaged.update_parameters(model)
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,11 +70,11 @@ class WeightAverage:
         self,
         averages: tuple[Tensor, ...] | list[Tensor],
         values: tuple[Tensor, ...] | list[Tensor],
-        updates: Tensor | int,
+        _: Tensor | int,
     ) -> None:
         """Called by torch with tensors of one dtype; its own function would round integers."""
         if averages[0].is_floating_point():
-            count = int(updates)
+            count = int(self._averaged.n_averaged)  # on the CPU: no waiting for the device
             keep = min(self.decay, (1 + count) / (10 + count))
             torch._foreach_lerp_(averages, values, 1 - keep)
         else:

@@ -129,6 +129,17 @@ def test_the_averaged_model_embeds_and_is_saved(tmp_path):
     assert average.model.fingerprint != model.fingerprint
 
 
+def test_the_average_follows_the_model_to_its_device():
+    model = make()
+    average = WeightAverage(model, decay=0.9)
+    average.update(model)
+
+    model.to("meta")  # lightning moves a model after it is handed over
+    average.update(model)
+
+    assert {tensor.device.type for tensor in average.model.state_dict().values()} == {"meta"}
+
+
 def test_the_fingerprint_follows_the_average():
     model = make()
     average = WeightAverage(model, decay=0.9)
