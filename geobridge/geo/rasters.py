@@ -188,16 +188,12 @@ class RasterMap:
     def window_at(self, lat: float, lon: float, footprint_m: float) -> RasterWindow:
         """The window centred (to the pixel) on a position, which may reach beyond the raster."""
         self.check_windows(footprint_m)
-        col, row = self._grid.to_pixel(np.array([lon]), np.array([lat]))
-        if not (np.isfinite(col).all() and np.isfinite(row).all()):
-            raise RasterError(
-                f"lat {lat}, lon {lon} lies outside the coordinate system of {self.path}: ask "
-                f"for a position within its bounds {self.bounds}."
-            )
+        col, row = self._pixel_at(lat, lon)
         if self._grid.is_turned:
-            return self._place_north_up(col[0], row[0], footprint_m)
-        width, height = self._extents_px(col, row, footprint_m)
-        return self._place(np.rint(col - width / 2), np.rint(row - height / 2), width, height)[0]
+            return self._place_north_up(col, row, footprint_m)
+        cols, rows = np.array([col]), np.array([row])
+        width, height = self._extents_px(cols, rows, footprint_m)
+        return self._place(np.rint(cols - width / 2), np.rint(rows - height / 2), width, height)[0]
 
     def read(self, window: RasterWindow, size: int | None = None) -> tuple[Picture, float]:
         """Read the pixels of one window.
@@ -216,15 +212,41 @@ class RasterMap:
         """
         try:
             if self._grid.is_turned:
-                return self._read_turned(window, size)
+                image, seen = self._sample_north_up(window, size)
+                return image, float(seen.mean())
             side = size or round(max(window.width, window.height))
             image, valid = self._read_box(window, side, side)
         except (RasterioError, OSError) as error:
-            raise RasterError(
-                f"the window at lat {window.lat:.6f}, lon {window.lon:.6f} of {self.path} cannot "
-                f"be read ({error}): get an intact copy of the raster."
-            ) from error
+            raise self._unreadable(window, error) from error
         return image, 1.0 if valid is None else float(valid.mean())
+
+    def read_north_up(
+        self, lat: float, lon: float, side_m: float, size: int
+    ) -> tuple[Picture, npt.NDArray[np.bool_]]:
+        """Read the square of ground around a position, whatever way the raster's grid is turned.
+
+        Unlike windows, which are whole pixels, such squares fit together without a seam.
+
+        Args:
+            lat: of the centre, in degrees.
+            lon: of the centre.
+            side_m: side of the square on the ground; it may reach beyond the raster.
+            size: side of the picture in pixels.
+
+        Returns:
+            The picture, uint8 (size, size, 3), north up, black where there is nothing; and which
+            of its pixels have data, bool (size, size).
+
+        Raises:
+            RasterError: the pixels cannot be read, or the position lies outside the raster's
+                coordinate system.
+        """
+        col, row = self._pixel_at(lat, lon)
+        window = self._place_north_up(col, row, side_m)
+        try:
+            return self._sample_north_up(window, size)
+        except (RasterioError, OSError) as error:
+            raise self._unreadable(window, error) from error
 
     # The grid of windows
 
@@ -335,6 +357,22 @@ class RasterMap:
             for left, top, w, h, footprint, y, x in zip(*columns, strict=True)
         ]
 
+    def _pixel_at(self, lat: float, lon: float) -> tuple[float, float]:
+        """Column and row of a position."""
+        col, row = self._grid.to_pixel(np.array([lon]), np.array([lat]))
+        if not (np.isfinite(col).all() and np.isfinite(row).all()):
+            raise RasterError(
+                f"lat {lat}, lon {lon} lies outside the coordinate system of {self.path}: ask "
+                f"for a position within its bounds {self.bounds}."
+            )
+        return float(col[0]), float(row[0])
+
+    def _unreadable(self, window: RasterWindow, error: Exception) -> RasterError:
+        return RasterError(
+            f"the window at lat {window.lat:.6f}, lon {window.lon:.6f} of {self.path} cannot "
+            f"be read ({error}): get an intact copy of the raster."
+        )
+
     def _place_north_up(self, col: float, row: float, footprint_m: float) -> RasterWindow:
         lon, lat = self._grid.to_lonlat(np.array([col]), np.array([row]))
         center_lat, center_lon = float(lat[0]), float(wrap_lon(lon[0]))
@@ -406,8 +444,10 @@ class RasterMap:
         image[~valid] = 0
         return image, valid
 
-    def _read_turned(self, window: RasterWindow, size: int | None) -> tuple[Picture, float]:
-        """Sample the north-up square of a window out of the pixels around it."""
+    def _sample_north_up(
+        self, window: RasterWindow, size: int | None
+    ) -> tuple[Picture, npt.NDArray[np.bool_]]:
+        """Sample the north-up square of a window out of the pixels around it, and which it has."""
         cols, rows = self._grid.to_pixel(*_corners(window.footprint))
         corners = np.column_stack([cols - window.col_off, rows - window.row_off])
         side_px = float(np.hypot(*np.diff(corners, axis=0).T).mean())
@@ -422,7 +462,7 @@ class RasterMap:
         picture = _sample_quad(image, corners, side, Image.Resampling.BICUBIC)
         seen = _sample_quad(valid.astype(np.uint8), corners, side, Image.Resampling.NEAREST) > 0
         picture[~seen] = 0
-        return picture, float(seen.mean())
+        return picture, seen
 
     def _to_rgb(self, dataset: DatasetReader, pixels: npt.NDArray[Any]) -> Picture:
         """Pixels (H, W, B) of the raster's kind to uint8 (H, W, 3)."""

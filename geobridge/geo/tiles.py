@@ -4,7 +4,9 @@ The scheme is OGC's WebMercatorQuad, known as XYZ or slippy map: y grows southwa
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import morecantile
 from morecantile import Tile
@@ -46,3 +48,44 @@ def parse_tile_path(path: str | Path) -> Tile | None:
 
 def _exists(x: int, y: int, z: int) -> bool:
     return 0 <= z <= MAX_ZOOM and 0 <= x < 2**z and 0 <= y < 2**z
+
+
+def mosaic_of_tiles(files: Mapping[Tile, Path], tile_px: int) -> str:
+    """One raster of many tiles of one zoom, as the text of a GDAL virtual raster (VRT).
+
+    rasterio opens it in place of a path. Where there is no tile it has no data.
+
+    Args:
+        files: the tile each file shows.
+        tile_px: pixels a side of every tile.
+    """
+    west, north = min(tile.x for tile in files), min(tile.y for tile in files)
+    across = max(tile.x for tile in files) - west + 1
+    down = max(tile.y for tile in files) - north + 1
+    corner = _GRID.xy_bounds(Tile(west, north, next(iter(files)).z))
+    pixel_m = (corner.right - corner.left) / tile_px
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{color}</ColorInterp>'
+        f"{_sources(files, str(number), west, north, tile_px)}</VRTRasterBand>"
+        for number, color in enumerate(("Red", "Green", "Blue"), 1)
+    )
+    mask = _sources(files, "mask,1", west, north, tile_px)
+    return (
+        f'<VRTDataset rasterXSize="{across * tile_px}" rasterYSize="{down * tile_px}">'
+        f"<SRS>EPSG:3857</SRS><GeoTransform>{corner.left!r},{pixel_m!r},0,{corner.top!r},0,"
+        f"{-pixel_m!r}</GeoTransform>"
+        f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>'
+        f"{bands}</VRTDataset>"
+    )
+
+
+def _sources(files: Mapping[Tile, Path], band: str, west: int, north: int, tile_px: int) -> str:
+    """Where the pixels of one band come from."""
+    return "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(path.resolve()))}'
+        f"</SourceFilename><SourceBand>{band}</SourceBand>"
+        f'<SrcRect xOff="0" yOff="0" xSize="{tile_px}" ySize="{tile_px}"/>'
+        f'<DstRect xOff="{(tile.x - west) * tile_px}" yOff="{(tile.y - north) * tile_px}" '
+        f'xSize="{tile_px}" ySize="{tile_px}"/></SimpleSource>'
+        for tile, path in files.items()
+    )

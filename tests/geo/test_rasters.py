@@ -16,7 +16,7 @@ from shapely.geometry import Polygon
 from shapely.ops import unary_union
 
 from geobridge.errors import RasterError
-from geobridge.geo.distance import distance_m
+from geobridge.geo.distance import LocalFrame, distance_m
 from geobridge.geo.footprint import size_m, to_geojson
 from geobridge.geo.rasters import RasterMap
 
@@ -716,3 +716,51 @@ def test_a_truncated_raster_fails_at_the_window_that_is_gone(tmp_path):
         *_, last = raster.windows(100, 100)
         with pytest.raises(RasterError, match=r"window at lat .* of .*m\.tif cannot be read"):
             raster.read(last)
+
+
+# North-up squares
+
+
+def test_squares_side_by_side_continue_one_another(tmp_path):
+    # UTM 32N far from its meridian, where grid north is 2 degrees off: windows would not fit.
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True).transform(11.8, 48.0)
+    ramp = np.arange(400).astype(np.float32)
+    pixels = np.broadcast_to((ramp / 400 * 255)[None, :, None], (400, 400, 3)).astype(np.uint8)
+    path = write(tmp_path / "m.tif", pixels, "EPSG:32632", north_up(x - 200, y + 200, 1, 1))
+    frame = LocalFrame(48.0, 11.8)
+
+    with RasterMap(path) as raster:
+        halves = []
+        for east_m in (-50.0, 50.0):
+            lon, lat = frame.to_lonlat(east_m, 0.0)
+            halves.append(raster.read_north_up(lat, lon, 100, 100)[0])
+
+    both = np.concatenate(halves, axis=1)[..., 0].astype(int)
+    assert np.abs(np.diff(both, axis=1)).max() <= 2
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326", "EPSG:3857"])
+def test_a_north_up_square_has_a_mark_where_it_lies_and_knows_what_it_lacks(tmp_path, crs):
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(9.0, 48.0)
+    pixel = 1.0 if crs != "EPSG:4326" else 1e-5
+    pixels = grey(201, 201)
+    pixels[99:102, 99:102] = (255, 0, 0)
+    # The mark's middle, and the raster's, is pixel (100.5, 100.5).
+    path = write(
+        tmp_path / "m.tif",
+        pixels,
+        crs,
+        north_up(x - 100.5 * pixel, y + 100.5 * pixel, pixel, pixel),
+    )
+
+    with RasterMap(path) as raster:
+        east_m = 201 * raster.gsd_m / 2 - 10
+        lon, lat = LocalFrame(48.0, 9.0).to_lonlat(east_m, 0.0)
+        middle, whole = raster.read_north_up(48.0, 9.0, 61 * raster.gsd_m, 61)
+        _, edge = raster.read_north_up(lat, lon, 40, 40)
+
+    marked = np.argwhere(middle[:, :, 0] > 200)
+    np.testing.assert_allclose(marked.mean(axis=0), (30, 30), atol=0.6)
+    assert whole.all()
+    if crs == "EPSG:32632":  # 30 of the square's 40 metres are on the raster
+        np.testing.assert_allclose(edge.mean(axis=1), 0.75, atol=0.05)
