@@ -1,0 +1,427 @@
+"""Maps as training data: random footprints of one's own imagery, each seen twice.
+
+A footprint's satellite picture is a look at the map as a gallery would show it, north up; its
+drone picture is a plausible photo of the same ground (`looks.looks_at`). So a model can be adapted
+to a town without a single pair.
+
+Where several maps show one place (several dates, say), the drone may look at any of them.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from morecantile import Tile
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geobridge.errors import RasterError, TrainingError
+from geobridge.geo.distance import LocalFrame
+from geobridge.geo.rasters import RasterMap, open_dataset
+from geobridge.geo.tiles import mosaic_of_tiles, parse_tile_path
+from geobridge.imagery.preprocess import Preprocess
+from geobridge.training.batch import Batch
+from geobridge.training.config import SourceSettings
+from geobridge.training.looks import LooksConfig, looks_at
+from geobridge.training.pictures import Progress
+from geobridge.views import Modality, View
+
+MAX_BYTES = 2**30
+"""Pixels that a source holds in memory; of maps beyond it, footprints are read one by one."""
+
+MIN_VALID = 0.98
+"""Share of a footprint that must have data."""
+
+# A look is 1.5 times as coarse as the map is held, so that a look closer by is still sharp.
+_OVERSAMPLING = 1.5
+# Footprints begin on a grid this fine.
+_CELLS = 32
+_PLACES_PER_FOOTPRINT = 16 * 16
+_MIN_PLACES, _MAX_PLACES = 4096, 65_536
+# Footprints around a footprint that a tilted camera may see.
+_TILTED_MARGIN = 1.0
+_BLOCK_PX = 512
+_PICTURES = {".tif", ".tiff", ".vrt", ".mbtiles", ".jpg", ".jpeg", ".png", ".webp", ".jp2"}
+
+
+@dataclass
+class _Layer:
+    """One map, north up in metres around its own centre.
+
+    Attributes:
+        name: what to call it in an error.
+        source: what rasterio opens.
+        frame: metres east and north of the map's centre.
+        west_m: left edge in the frame.
+        north_m: top edge in the frame.
+        width_m: of the rectangle around the map.
+        height_m: likewise.
+        share: float32 (rows, columns), share with data of each footprint that begins (top left)
+            in a cell.
+        cell_m: side of a cell.
+        pixels: uint8 (H, W, 3), mirrored at the map's edges; None while it is read piece by piece.
+        corner_m: top left of the pixels, metres east and north.
+    """
+
+    name: str
+    source: str
+    frame: LocalFrame
+    west_m: float
+    north_m: float
+    width_m: float
+    height_m: float
+    share: NDArray[np.float32]
+    cell_m: float
+    pixels: NDArray[np.uint8] | None = None
+    corner_m: tuple[float, float] = (0.0, 0.0)
+
+    def centers(self) -> NDArray[np.float64]:
+        """Centres of the footprints that may be drawn, (n, 2), metres east and north."""
+        row, col = np.nonzero(self.share >= MIN_VALID)
+        half = _CELLS / 2
+        return np.stack(
+            [self.west_m + (col + half) * self.cell_m, self.north_m - (row + half) * self.cell_m],
+            axis=1,
+        )
+
+    def shows(self, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of N footprints around positions it has, bool (N,)."""
+        x, y = self.frame.to_metric(lon, lat)
+        col = np.rint((x - self.west_m) / self.cell_m - _CELLS / 2)
+        row = np.rint((self.north_m - y) / self.cell_m - _CELLS / 2)
+        rows, cols = self.share.shape
+        inside = (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
+        at_row, at_col = np.where(inside, row, 0).astype(int), np.where(inside, col, 0).astype(int)
+        return np.asarray(inside & (self.share[at_row, at_col] >= MIN_VALID))
+
+
+class MapSource:
+    """Random footprints anywhere on maps; a `FileSource` of the training data.
+
+    Places are drawn once, from the seed: one for every sixteenth of a footprint each way, at most
+    65,536; on small maps they lie closer, to make up 4,096. What is seen of them is drawn anew
+    each time.
+
+    Args:
+        settings: `maps` names georeferenced rasters, folders of them, or folders of XYZ tiles (of
+            which the finest zoom is taken); `looks.footprint_m` is the side of a footprint;
+            `pixels` the side at which a footprint is held (1.5 times the model's by default).
+        preprocess: of the model, by view.
+        seed: decides which footprints are drawn.
+
+    Attributes:
+        name: the maps.
+        lat: float64 (N,), centres of the footprints, WGS-84 degrees.
+        lon: float64 (N,), the same.
+        text_key: int64 (N,), all different.
+
+    Raises:
+        RasterError: a map is missing, or cannot be placed on the ground.
+        TrainingError: no map holds a whole footprint, or the model sees drone and satellite
+            pictures at different sizes.
+    """
+
+    def __init__(
+        self, settings: SourceSettings, preprocess: Mapping[View, Preprocess], seed: int
+    ) -> None:
+        maps = settings.maps or []
+        self.name = ", ".join(str(path) for path in maps)
+        self.looks: LooksConfig = settings.looks
+        self.footprint_m = self.looks.footprint_m
+        self.size = _side_of(preprocess)
+        sources = [source for path in maps for source in _find_maps(path)]
+        self._layers = [_survey(name, source, self.footprint_m) for name, source in sources]
+        native_px = self.footprint_m / min(_gsd_m(source) for _, source in sources)
+        held_px = settings.pixels or _OVERSAMPLING * self.size
+        # Pixels of a footprint as held, and of the square around it that looks may show.
+        self._held_px = math.ceil(min(held_px, native_px))
+        self._patch_px = self._held_px + 2 * math.ceil(self._held_px * _margin(self.looks))
+        self.gsd_m = self.footprint_m / self._held_px
+        self._place(seed)
+
+    def _place(self, seed: int) -> None:
+        """Draw the footprints."""
+        found = [layer.centers() for layer in self._layers]
+        layer = np.repeat(np.arange(len(found)), [len(centers) for centers in found])
+        if not len(layer):
+            raise TrainingError(
+                f"{self.name} holds no whole footprint of {self.footprint_m:g} m with data: use "
+                f"a smaller footprint, or a larger map."
+            )
+        wanted = len(layer) * _PLACES_PER_FOOTPRINT // _CELLS**2
+        count = min(len(layer), _MAX_PLACES, max(_MIN_PLACES, wanted))
+        chosen = np.random.default_rng(seed).permutation(len(layer))[:count]
+        self._layer = layer[chosen]
+        center = np.concatenate(found)[chosen]
+        self.lat, self.lon = np.empty(count), np.empty(count)
+        for number, one in enumerate(self._layers):
+            own = self._layer == number
+            self.lon[own], self.lat[own] = one.frame.to_lonlat(*center[own].T)
+        self._shown = np.stack([one.shows(self.lat, self.lon) for one in self._layers], axis=1)
+        self._shown[np.arange(count), self._layer] = True
+        first = int.from_bytes(hashlib.blake2b(self.name.encode(), digest_size=8).digest(), "big")
+        self.text_key = (first >> 2) + np.arange(count, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lat)
+
+    @property
+    def texts(self) -> list[str]:
+        """None: maps say nothing."""
+        return []
+
+    def has(self, modality: Modality) -> NDArray[np.bool_]:
+        """Which places can show the modality: bool (N,)."""
+        return np.full(len(self), modality in ("drone", "satellite"))
+
+    def cache(self, folder: Path, progress: Progress | None = None) -> None:  # noqa: ARG002
+        """Read the maps into memory, up to `MAX_BYTES`; beyond it they are read as asked for."""
+        waiting: list[_Layer] = []
+        left = MAX_BYTES
+        for layer in self._layers:
+            left -= 3 * math.prod(side + 2 * self._patch_px for side in self._shape(layer))
+            if left < 0:
+                break
+            waiting.append(layer)
+        for number, layer in enumerate(waiting):
+            self._hold(layer)
+            if progress is not None:
+                progress(number + 1, len(waiting))
+
+    def draw(self, rows: Sequence[int], generator: torch.Generator | None) -> Batch:
+        """See `Source.draw`; plain, both views are the footprint as the map shows it."""
+        taken = np.asarray(rows, np.int64)
+        mapped = self._patches(taken, self._layer[taken])
+        if generator is None:
+            start = (self._patch_px - self._held_px) // 2
+            inside = slice(start, start + self._held_px)
+            middle = mapped[:, :, inside, inside]
+            satellite = F.interpolate(
+                middle, (self.size, self.size), mode="bicubic", antialias=True
+            )
+            drone = satellite.clone()
+        else:
+            seen = self._other_dates(taken, mapped, generator)
+            drone, satellite = looks_at(
+                seen,
+                mapped,
+                torch.full((len(taken), 2), 0.5),
+                torch.full((len(taken),), self._held_px / self._patch_px),
+                torch.zeros(len(taken)),
+                self.size,
+                generator,
+                self.looks,
+            )
+        everyone = torch.arange(len(taken))
+        lat, lon = self.lat[taken], self.lon[taken]
+        return Batch(
+            {"drone": drone, "satellite": satellite},
+            [],
+            {"drone": everyone, "satellite": everyone},
+            torch.from_numpy(lat),
+            torch.from_numpy(lon),
+            torch.from_numpy(self.text_key[taken]),
+            [
+                f"lat {y:.6f}, lon {x:.6f} of {self._layers[number].name}"
+                for y, x, number in zip(lat, lon, self._layer[taken], strict=True)
+            ],
+        )
+
+    def _other_dates(
+        self, rows: NDArray[np.int64], mapped: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The same ground on any of the maps that show it; the pictures given where only one."""
+        shown = self._shown[rows]
+        pick = torch.rand(len(rows), generator=generator).numpy()
+        nth = (pick * shown.sum(axis=1)).astype(int) + 1
+        layer = np.argmax(np.cumsum(shown, axis=1) == nth[:, None], axis=1)
+        other = np.flatnonzero(layer != self._layer[rows])
+        if not len(other):
+            return mapped
+        seen = mapped.clone()
+        seen[torch.from_numpy(other)] = self._patches(rows[other], layer[other])
+        return seen
+
+    def _patches(self, rows: NDArray[np.int64], layers: NDArray[np.int64]) -> Tensor:
+        """Squares of ground around places, uint8 (n, 3, P, P), north up."""
+        out = np.empty((len(rows), self._patch_px, self._patch_px, 3), np.uint8)
+        for number in np.unique(layers):
+            layer, own = self._layers[number], np.flatnonzero(layers == number)
+            lat, lon = self.lat[rows[own]], self.lon[rows[own]]
+            if layer.pixels is None:
+                out[own] = self._read_patches(layer, lat, lon)
+            else:
+                out[own] = self._cut_patches(layer, layer.pixels, lat, lon)
+        return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+
+    def _cut_patches(
+        self,
+        layer: _Layer,
+        pixels: NDArray[np.uint8],
+        lat: NDArray[np.float64],
+        lon: NDArray[np.float64],
+    ) -> NDArray[np.uint8]:
+        x, y = layer.frame.to_metric(lon, lat)
+        west_m, north_m = layer.corner_m
+        left = np.rint((x - west_m) / self.gsd_m - self._patch_px / 2).astype(int)
+        top = np.rint((north_m - y) / self.gsd_m - self._patch_px / 2).astype(int)
+        side = self._patch_px
+        return np.stack(
+            [pixels[b : b + side, a : a + side] for a, b in zip(left, top, strict=True)]
+        )
+
+    def _read_patches(
+        self, layer: _Layer, lat: NDArray[np.float64], lon: NDArray[np.float64]
+    ) -> NDArray[np.uint8]:
+        side_m = self._patch_px * self.gsd_m
+        # Opened anew for each batch: a handle must not be shared with a forked worker.
+        with RasterMap(layer.source) as raster:
+            return np.stack(
+                [
+                    raster.read_north_up(y, x, side_m, self._patch_px)[0]
+                    for y, x in zip(lat, lon, strict=True)
+                ]
+            )
+
+    def _shape(self, layer: _Layer) -> tuple[int, int]:
+        return (
+            max(1, math.ceil(layer.height_m / self.gsd_m)),
+            max(1, math.ceil(layer.width_m / self.gsd_m)),
+        )
+
+    def _hold(self, layer: _Layer) -> None:
+        """Read a map, without edges that are mostly empty: beyond its ground it is mirrored."""
+        height, width = self._shape(layer)
+        pixels = np.zeros((height, width, 3), np.uint8)
+        down, across = np.zeros(height), np.zeros(width)
+        with RasterMap(layer.source) as raster:
+            for part, block, valid in _blocks(raster, layer, (height, width), self.gsd_m):
+                pixels[part] = block
+                down[part[0]] += valid.sum(axis=1)
+                across[part[1]] += valid.sum(axis=0)
+        rows, cols = (np.flatnonzero(filled > filled.max() / 2) for filled in (down, across))
+        filled = pixels[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        margin = self._patch_px
+        layer.pixels = np.pad(filled, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
+        layer.corner_m = (
+            layer.west_m + float(cols[0] - margin) * self.gsd_m,
+            layer.north_m - float(rows[0] - margin) * self.gsd_m,
+        )
+
+
+def _side_of(preprocess: Mapping[View, Preprocess]) -> int:
+    """Side of the pictures of both views from above."""
+    sides = {
+        side
+        for view in ("drone", "satellite")
+        if view in preprocess
+        for side in (preprocess[view].height, preprocess[view].width)
+    }
+    if len(sides) != 1 or not {"drone", "satellite"} <= set(preprocess):
+        raise TrainingError(
+            "maps teach a model whose drone and satellite pictures are squares of one size: "
+            "train this one on a table of pictures."
+        )
+    return sides.pop()
+
+
+def _find_maps(path: Path) -> list[tuple[str, str]]:
+    """Name and source (for rasterio) of each map that a path holds."""
+    if not path.is_dir():
+        return [(str(path), str(path))]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES)
+    tiles = {tile: file for file in files if (tile := parse_tile_path(file))}
+    if len(tiles) > len(files) / 2:
+        finest = max(tile.z for tile in tiles)
+        return [(str(path), _mosaic({t: file for t, file in tiles.items() if t.z == finest}))]
+    maps = [(str(file), str(file)) for file in files if _has_crs(file)]
+    if not maps:
+        raise RasterError(
+            f"{path} holds no georeferenced raster: name GeoTIFFs, a folder of them, or a folder "
+            f"of XYZ tiles (z/x/y.jpg)."
+        )
+    return maps
+
+
+def _mosaic(tiles: Mapping[Tile, Path]) -> str:
+    with open_dataset(next(iter(tiles.values()))) as first:
+        return mosaic_of_tiles(tiles, first.width)
+
+
+def _has_crs(path: Path) -> bool:
+    try:
+        with open_dataset(path) as dataset:
+            return dataset.crs is not None
+    except RasterError:
+        return False
+
+
+def _gsd_m(source: str) -> float:
+    with RasterMap(source) as raster:
+        return raster.gsd_m
+
+
+def _survey(name: str, source: str, footprint_m: float) -> _Layer:
+    """Where a map lies, and which footprints of it have data."""
+    with RasterMap(source) as raster:
+        west, south, east, north = raster.bounds
+        width_deg = (east - west) % 360
+        middle = LocalFrame((south + north) / 2, (west + width_deg / 2 + 180) % 360 - 180)
+        along = np.linspace(0, 1, 5)
+        lon = west + width_deg * np.concatenate([along, along * 0, along, along * 0 + 1])
+        lat = south + (north - south) * np.concatenate([along * 0, along, along * 0 + 1, along])
+        x, y = middle.to_metric(lon, lat)
+        cell_m = footprint_m / _CELLS
+        layer = _Layer(
+            name, source, middle, float(x.min()), float(y.max()), float(np.ptp(x)),
+            float(np.ptp(y)), np.zeros((0, 0), np.float32), cell_m,
+        )  # fmt: skip
+        # A cell that juts out of the map by rounding holds no ground: leave it away.
+        shape = int(layer.height_m / cell_m + 1e-6), int(layer.width_m / cell_m + 1e-6)
+        if min(shape) >= _CELLS:
+            valid = np.zeros(shape, np.float32)
+            for part, _, seen in _blocks(raster, layer, shape, cell_m):
+                valid[part] = seen
+            layer.share = _footprint_shares(valid)
+    return layer
+
+
+def _footprint_shares(valid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of every square of `_CELLS` cells, by its top left: (R, C) to (R - 31, C - 31)."""
+    window = F.avg_pool2d(torch.from_numpy(valid)[None, None].double(), _CELLS, stride=1)
+    return np.asarray(window[0, 0].numpy(), np.float32)
+
+
+def _blocks(
+    raster: RasterMap, layer: _Layer, shape: tuple[int, int], gsd_m: float
+) -> Iterator[tuple[tuple[slice, slice], NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Read a map north up, square by square: where each lies in the whole, pixels, valid."""
+    height, width = shape
+    for top in range(0, height, _BLOCK_PX):
+        for left in range(0, width, _BLOCK_PX):
+            x = layer.west_m + (left + _BLOCK_PX / 2) * gsd_m
+            y = layer.north_m - (top + _BLOCK_PX / 2) * gsd_m
+            lon, lat = layer.frame.to_lonlat(x, y)
+            block, valid = raster.read_north_up(
+                float(lat), float(lon), _BLOCK_PX * gsd_m, _BLOCK_PX
+            )
+            part = (
+                slice(top, min(top + _BLOCK_PX, height)),
+                slice(left, min(left + _BLOCK_PX, width)),
+            )
+            rows, cols = part[0].stop - top, part[1].stop - left
+            yield part, block[:rows, :cols], valid[:rows, :cols]
+
+
+def _margin(looks: LooksConfig) -> float:
+    """How far beyond the footprint, in footprints, looks show ground.
+
+    The far corners of the most tilted ones look farther still: there they see its reflection.
+    """
+    straight = looks.scale[1] * (math.sqrt(0.5) + looks.skew) + looks.shift * math.sqrt(2) - 0.5
+    return max(0.0, straight, _TILTED_MARGIN if looks.tilt_share else 0.0)
