@@ -35,9 +35,22 @@ from geobridge.training.checkpoints import AtomicCheckpointIO, check_configurati
 from geobridge.training.config import SourceSettings, TrainConfig, to_yaml
 from geobridge.training.curves import draw_curves
 from geobridge.training.ema import WeightAverage
-from geobridge.training.gather import average_gradients, gather_features, gather_places
+from geobridge.training.gather import (
+    average_gradients,
+    gather_features,
+    gather_places,
+    is_distributed,
+    of_first,
+)
 from geobridge.training.parameters import merged, parameter_groups, select, train_mode
 from geobridge.training.pictures import Progress
+from geobridge.training.processes import (
+    Shards,
+    by_layout,
+    choose_strategy,
+    clip_gradients,
+    process_place,
+)
 from geobridge.training.report import RunReport
 from geobridge.training.setup import (
     Opened,
@@ -122,6 +135,7 @@ class FitModule(lightning.LightningModule):
         self.bias = torch.nn.Parameter(torch.tensor(config.objective.initial_bias))
         self.bias.requires_grad_(config.objective.loss == "sigmoid")
         self.average = WeightAverage(model, config.fit.ema) if config.fit.ema else None
+        self.shards: Shards | None = None
         self.used_s = 0.0
         self.last: Step | None = None
         self._progress_at: dict[int, float] = {}
@@ -145,6 +159,13 @@ class FitModule(lightning.LightningModule):
                     "weight_decay": 0.0,
                 }
             )
+        # One group for tensors of one kind, which an optimizer computes together.
+        groups = [
+            {**group, "params": params}
+            for group in groups
+            for params in by_layout(group["params"])
+            if params
+        ]
         return torch.optim.AdamW(groups, betas=settings.betas)
 
     def train(self, mode: bool = True) -> "FitModule":
@@ -154,6 +175,20 @@ class FitModule(lightning.LightningModule):
             train_mode(self.model)
         return self
 
+    def shard(self) -> None:
+        """Divide the blocks between the processes; the strategy calls it before the optimizer."""
+        self.shards = Shards(self.model)
+
+    def on_train_start(self) -> None:
+        """All processes begin with the same step."""
+        step = self.trainer.global_step
+        first = int(of_first(step, self.device))
+        if step != first:
+            raise TrainingError(
+                f"process {self.global_rank} goes on after step {step} and the first one after "
+                f"step {first}: put the run's folder on a disk that all machines see."
+            )
+
     def training_step(self, count: int) -> None:  # noqa: ARG002 - lightning's signature
         """Draw, encode, compare, go back, step."""
         begin = time.monotonic()
@@ -162,20 +197,21 @@ class FitModule(lightning.LightningModule):
             batch = self._next(step)
         waited_s = time.monotonic() - begin
         rate = self._set_learning_rate(step)
-        # Whatever draws from the global generator (dropout) depends on the step alone.
-        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        # Whatever draws from the global generator (dropout) depends on step and process alone.
+        torch.manual_seed(self.config.seed * 1_000_003 + step + (self.global_rank << 40))
         terms: dict[str, Tensor] = {}
         loss = self._gradients(batch, terms)
         self._check(loss, step, batch)
         optimizer = cast(Any, self.optimizers())
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm)
+        norm = clip_gradients(parameters, self.config.optimizer.clip_norm)
         self._check(norm, step, batch)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(self.model)
-        took_s = time.monotonic() - begin
+        # Schedules follow one clock: the first process's.
+        took_s = of_first(time.monotonic() - begin, self.device)
         self.used_s += took_s
         self.last = Step(
             step,
@@ -217,10 +253,15 @@ class FitModule(lightning.LightningModule):
             return min(1.0, step / fit.steps)
         return min(1.0, self.used_s / (60 * cast(float, fit.minutes)))
 
-    def finished(self) -> GeoBridge:
-        """A plain model with the weights of now (averaged ones, if so configured)."""
-        model = self.average.model if self.average else self.model
-        model = merged(model)
+    def finished(self) -> GeoBridge | None:
+        """A plain model with the weights of now (averaged ones, if so configured).
+
+        All processes call it together; only the first gets the model, the others None.
+        """
+        whole = self.shards.whole() if self.shards else self.model
+        if whole is None or self.global_rank:
+            return None
+        model = merged(self.average.model if self.average else whole).to(self.device)
         if self.standardizer:
             model = self.standardizer.folded(model)
         return model.float().eval()
@@ -232,8 +273,9 @@ class FitModule(lightning.LightningModule):
                 continue
             epoch = step // part.order.batches_per_epoch
             if part.order.needs_mining(epoch, self._recorded_progress):
-                if self.global_rank == 0:
-                    part.order.mine(*embed_source(self.finished(), part.source), epoch)
+                model = self.finished()
+                if model is not None:
+                    part.order.mine(*embed_source(model, part.source), epoch)
                 state = self.trainer.strategy.broadcast(part.order.state_dict())
                 part.order.load_state_dict(state)
 
@@ -264,7 +306,9 @@ class FitModule(lightning.LightningModule):
     def _gradients(self, batch: Batch, terms: dict[str, Tensor]) -> Tensor:
         """The loss of the joint batch; gradients are left in the parameters."""
         modalities = [name for name in batch.modalities if name in self.model.modalities]
-        sizes = {name: len(batch.rows[name]) for name in modalities}
+        own = sizes = {name: len(batch.rows[name]) for name in modalities}
+        if self.shards:
+            batch, sizes = self.shards.filled(batch)
 
         def encode(modality: Modality, first: int, last: int) -> Tensor:
             if modality == "text":
@@ -275,7 +319,8 @@ class FitModule(lightning.LightningModule):
         masks = false_negatives(places.lat, places.lon, places.text_key, self.config.objective)
 
         def loss_of(features: dict[Modality, Tensor]) -> Tensor:
-            joint = gather_features(features, self.device)
+            held = {name: rows[: own.get(name, 0)] for name, rows in features.items()}
+            joint = gather_features(held, self.device)
             with torch.autocast(self.device.type, enabled=False):
                 rows = {name: self._embed(name, joint[name]) for name in joint}
                 full = {
@@ -288,6 +333,8 @@ class FitModule(lightning.LightningModule):
                     full, places.present, self._scale(), self.config.objective, masks, self.bias
                 )
             terms.update(found)
+            if self.shards:  # a block must go back in every process, with nothing if need be
+                loss = loss + 0 * sum(rows.float().sum() for rows in features.values())
             return loss
 
         chunk = self.config.fit.chunk or max(sizes.values(), default=1)
@@ -371,7 +418,7 @@ class Keeper(Callback):
         if is_last or done % fit.validate_steps == 0:
             self._validate(trainer, module, done)
         late = time.monotonic() - self._saved_at > 60 * fit.save_minutes
-        if trainer.strategy.broadcast(is_last or late):
+        if of_first(is_last or late, module.device):
             # The report's part of the state counts the steps that it was told of.
             trainer.save_checkpoint(self.folder / STATE)
             self._saved_at = time.monotonic()
@@ -390,7 +437,7 @@ class Keeper(Callback):
 
     def _validate(self, trainer: lightning.Trainer, module: FitModule, done: int) -> None:
         if trainer.is_global_zero:
-            model = module.finished()
+            model = _with_origin(module.finished(), module.config, done)
             results = validate(model, module.validation) if module.validation else None
             if results and self.report:
                 self.report.validation(done, results.recall)
@@ -401,6 +448,13 @@ class Keeper(Callback):
             model.save(self.folder / LAST)
         trainer.strategy.barrier()
         module.train()
+
+
+def _with_origin(model: GeoBridge, config: TrainConfig, steps: int) -> GeoBridge:
+    """The model, with a record of the run it comes from."""
+    origin = {"training": config.model_dump(mode="json", exclude_none=True), "steps": steps}
+    model.config = model.config.model_copy(update={"provenance": origin})
+    return model
 
 
 class _Counter:
