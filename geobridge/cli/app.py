@@ -21,6 +21,7 @@ _VERBS = {
     "locate": ("geobridge.cli.locate", "locate"),
     "info": ("geobridge.cli.info", "info"),
     "train": ("geobridge.cli.train", "train"),
+    "adapt": ("geobridge.cli.adapt", "adapt"),
     "import-release": ("geobridge.cli.import_release", "import_release"),
     "world": ("geobridge.cli.world", "app"),
 }
