@@ -54,12 +54,11 @@ class ObjectiveConfig(Settings):
             it.
         false_negatives: what becomes of pairs that are no negatives: `mask` leaves them out,
             `positive` makes them right answers too, which share the target evenly.
-        text_soft_targets: share of the target of text edges, against captions that say wrong
-            things, that is not the caption's own place but where the model itself finds it: the
-            softmax, without gradient, of the similarity of each text to the mean of each place's
-            views. Where the views together say that a caption fits other places better, or fits
-            its own no better, it is not forced on any of them. Soft pseudo-targets as in ALBEF
-            (arXiv 2107.07651), with the other views in the part of its slowly moving teacher.
+        text_soft_targets: against captions that say wrong things: largest share of the target of
+            text edges that is not the caption's own place but what the model finds already (soft
+            bootstrapping, arXiv 1412.6596; on the gradient it acts as a smaller weight). A text
+            gets the more of it, the less all views of its place together agree with it, compared
+            with the best text of the batch. 0 takes every caption at its word.
     """
 
     anchors: Literal["none", "text-only", "both"] = "both"
@@ -233,16 +232,19 @@ def anchor_objective(
     return total, {name: term.detach() for name, term in terms.items()}
 
 
-class _Targets(NamedTuple):
-    """What the pairs of one edge should be, (N, N) each.
-
-    Attributes:
-        keep: bool, the pairs that count at all.
-        forward: what each row should find among the columns; zero where not kept.
-        backward: what each column should find among the rows.
-    """
+class _Pairs(NamedTuple):
+    """The pairs of one edge, bool (N, N): which count at all, and which of them are right."""
 
     keep: Tensor
+    right: Tensor
+
+
+class _Targets(NamedTuple):
+    """What each row of an edge should find among the columns, and each column among the rows.
+
+    Float (N, N) both, zero where pairs do not count.
+    """
+
     forward: Tensor
     backward: Tensor
 
@@ -262,70 +264,109 @@ def _edge_loss(
     with torch.autocast(scale.device.type, enabled=False):
         first, second = (embeddings[modality][rows].float() for modality in edge)
         logits = scale * first @ second.T
+        if config.loss == "sigmoid":
+            logits = logits + cast(Tensor, bias)
         near = torch.zeros_like(logits, dtype=torch.bool)
         if masks is not None:
             near = (masks.text if "text" in edge else masks.image).to(rows.device)[rows][:, rows]
-        teacher = None
+        pairs = _pairs(near, config)
+        targets = _targets(pairs, config)
         if config.text_soft_targets and "text" in edge:
-            teacher = _teacher(embeddings, present, rows, scale)
-        targets = _targets(near, teacher, config)
+            doubt = _doubt(_place_logits(embeddings, present, rows, scale), pairs)
+            targets = _softened(targets, logits, pairs, config.text_soft_targets * doubt, config)
         if config.loss == "sigmoid":
-            return _sigmoid_loss(logits + cast(Tensor, bias), targets)
-        return _info_nce(logits, targets)
+            return _sigmoid_loss(logits, pairs, targets)
+        return _info_nce(logits, pairs, targets)
 
 
-def _info_nce(logits: Tensor, targets: _Targets) -> Tensor:
+def _info_nce(logits: Tensor, pairs: _Pairs, targets: _Targets) -> Tensor:
     """Each row must find its column, and each column its row: mean over both directions."""
-    masked = logits.masked_fill(~targets.keep, -torch.inf)
+    masked = logits.masked_fill(~pairs.keep, -torch.inf)
     # Targets sum to one, so cross-entropy is the log of the sum less the mean of what is right.
     forward = masked.logsumexp(dim=1) - (targets.forward * logits).sum(dim=1)
     backward = masked.logsumexp(dim=0) - (targets.backward * logits).sum(dim=0)
     return (forward.mean() + backward.mean()) / 2
 
 
-def _sigmoid_loss(logits: Tensor, targets: _Targets) -> Tensor:
+def _sigmoid_loss(logits: Tensor, pairs: _Pairs, targets: _Targets) -> Tensor:
     """Each pair is right or wrong by itself; the sum over pairs for each place."""
     target = (targets.forward + targets.backward) / 2
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (losses * targets.keep).sum() / len(logits)
+    return (losses * pairs.keep).sum() / len(logits)
 
 
-def _targets(near: Tensor, teacher: Tensor | None, config: ObjectiveConfig) -> _Targets:
-    """What the pairs should be, from who is near whom and what a teacher thinks of them."""
+def _pairs(near: Tensor, config: ObjectiveConfig) -> _Pairs:
+    """What becomes of places that are near each other or share a text."""
     own = torch.eye(len(near), dtype=torch.bool, device=near.device)
-    positive = near | own
     if config.false_negatives == "mask":
-        keep, right = ~near | own, own.float()
+        return _Pairs(~near | own, own)
+    return _Pairs(torch.ones_like(near), near | own)
+
+
+def _targets(pairs: _Pairs, config: ObjectiveConfig) -> _Targets:
+    """Right answers share each target evenly, or are right each by itself; then smoothing."""
+    right = pairs.right.float()
+    forward, backward = (
+        torch.lerp(
+            right / right.sum(dim, keepdim=True) if config.loss == "info_nce" else right,
+            pairs.keep / pairs.keep.sum(dim, keepdim=True),
+            config.label_smoothing,
+        )
+        for dim in (1, 0)
+    )
+    return _Targets(forward, backward)
+
+
+@torch.no_grad()
+def _softened(
+    targets: _Targets, logits: Tensor, pairs: _Pairs, shares: Tensor, config: ObjectiveConfig
+) -> _Targets:
+    """Targets of which a share, (N,) by place, is what the model finds already."""
+    if config.loss == "sigmoid":
+        found = logits.sigmoid() * pairs.keep
+        forward, backward = found, found
     else:
-        keep, right = torch.ones_like(near), positive.float()
-    sides = []
-    for dim in (1, 0):
-        is_shared = config.loss == "info_nce"  # each pair of the sigmoid loss has its own target
-        target = right / right.sum(dim, keepdim=True) if is_shared else right
-        even = keep / keep.sum(dim, keepdim=True)
-        target = torch.lerp(target, even, config.label_smoothing)
-        if teacher is not None:
-            opinion = teacher.masked_fill(~keep, -torch.inf).softmax(dim)
-            target = torch.lerp(target, opinion, config.text_soft_targets)
-        sides.append(target)
-    return _Targets(keep, *sides)
+        masked = logits.masked_fill(~pairs.keep, -torch.inf)
+        forward, backward = masked.softmax(dim=1), masked.softmax(dim=0)
+    return _Targets(
+        torch.lerp(targets.forward, forward, shares[:, None]),
+        torch.lerp(targets.backward, backward, shares[None, :]),
+    )
 
 
-def _teacher(
+@torch.no_grad()
+def _doubt(logits: Tensor, pairs: _Pairs) -> Tensor:
+    """How much less than the best text of the batch each one is found at its own place: (N,), 0..1.
+
+    Found is the geometric mean of both directions. It is compared with the best one, not with
+    certainty: an untrained model, that finds none, doubts none.
+    """
+    masked = logits.masked_fill(~pairs.keep, -torch.inf)
+    # Logarithms throughout: the probability of a text that is wholly wrong is zero in float32.
+    forward, backward = (
+        masked.log_softmax(dim).masked_fill(~pairs.right, -torch.inf).logsumexp(dim)
+        for dim in (1, 0)
+    )
+    found = (forward + backward) / 2
+    return 1 - (found - found.max()).exp()
+
+
+@torch.no_grad()
+def _place_logits(
     embeddings: Mapping[Modality, Tensor],
     present: Mapping[Modality, Tensor],
     rows: Tensor,
     scale: Tensor,
 ) -> Tensor:
-    """Logits of each text against each place as all its views together show it, detached (N, N)."""
-    text, centre = embeddings["text"][rows], torch.zeros_like(embeddings["text"][rows])
-    views = torch.zeros(len(rows), 1, device=rows.device)
+    """Scaled similarity of each text to each place: the mean over the views it has, (N, N)."""
+    text = embeddings["text"][rows].float()
+    total, views = torch.zeros_like(text), torch.zeros_like(text[:, :1])
     for view in VIEWS:
         if view in embeddings:
             has = _has(embeddings, present, view)[rows][:, None]
-            centre = centre + torch.where(has, embeddings[view][rows], 0)
-            views = views + has
-    return (scale * text @ (centre / views).T).detach().float()
+            total += torch.where(has, embeddings[view][rows].float(), 0)
+            views += has
+    return scale * text @ (total / views).T
 
 
 def _shared_rows(
