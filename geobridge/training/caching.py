@@ -63,7 +63,8 @@ def cached_step(
         for part in parts:
             states.append(_random_state())
             features.setdefault(part.modality, []).append(encode(*part))
-    # Autocast keeps the weights it has cast; those cast here know no gradient.
+    # Autocast keeps the weights it has cast, and those cast here know no gradient in torch older
+    # than its pull request 165068.
     torch.clear_autocast_cache()
     leaves = {name: torch.cat(held).requires_grad_() for name, held in features.items()}
     del features

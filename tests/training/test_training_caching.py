@@ -174,8 +174,10 @@ def test_dropout_is_the_same_in_both_passes(step):
 
 def test_autocast_around_the_whole_step_loses_no_gradient(step):
     step.model.eval()
+    # Each within its own: it keeps the weights that it has cast.
     with torch.autocast("cpu", torch.bfloat16):
         _, expected = step.run_directly(4)
+    with torch.autocast("cpu", torch.bfloat16):
         _, found = step.run(4)
 
     assert len(found) == len(expected)
