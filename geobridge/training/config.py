@@ -1,8 +1,13 @@
-"""A training run as data: one YAML file, what it extends, and what `--set` changes."""
+"""A training run as data: one YAML file, what it extends, and what `--set` changes.
 
-from collections.abc import Mapping, Sequence
+A file may name a preset or another file as `extends`, beside itself, whose values count where it
+gives none: tables are merged, lists and words are replaced. All other paths are relative to the
+folder in which the command runs, as they are on its command line.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,6 +26,14 @@ except ImportError as error:  # pragma: no cover - exercised where the extra is 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 Look = Literal["aligned", "ground"]
+Kind = Literal["places", "table", "world", "maps"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a set of places may be."""
+
+# What says nothing about places that are drawn and not read.
+_OF_FILES = ("split", "views", "look", "cache")
+_BYTES_AND_MARKS = 259
 
 
 class ModelSettings(Settings):
@@ -34,14 +47,15 @@ class ModelSettings(Settings):
             `init` are kept where they still fit; a last layer that takes more than before begins
             by ignoring what is new.
         vocabulary: tokens of the vocabulary that is learned from the training texts where the
-            preset's text encoder comes without pretrained weights.
+            preset's text encoder comes without pretrained weights; at least the 256 bytes and
+            three marks, and at most the encoder's own `vocab_size`.
     """
 
     preset: str | None = None
     init: str | None = None
     name: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
-    vocabulary: int = Field(default=4096, ge=16)
+    vocabulary: int = Field(default=4096, ge=_BYTES_AND_MARKS)
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -57,15 +71,17 @@ class SourceSettings(Settings):
         places: folder of a places data set (see `geobridge.places`).
         table: CSV with any of the columns drone, street, satellite (paths relative to it), text,
             and optionally lat, lon, split, text_group; rows with the same pictures are one place
-            of several texts.
+            of several texts, and agree in all else.
         world: a simulated planet drawn while training; keyword arguments of `WorldDataset`.
         maps: georeferenced rasters; random footprints of them are the places.
         per_batch: places of this set in each batch of each process.
-        split: only places of this split; all of them where it is left out.
-        views: only these modalities; all by default.
+        split: only places of this split; all of them where it is left out. Of files alone, as
+            the next two and `cache` are.
+        views: only these modalities; all by default. Places left without a picture are left out.
         look: `aligned` pictures are views of their own, seen with slight changes; `ground`
             pictures are seen twice through random footprints, as a drone and as a satellite.
-        pixels: side at which aerial pictures are held; the model's own size by default.
+        pixels: side at which aerial pictures are held; the model's own size by default. Not of a
+            `world`, which has a `size` of its own.
         cache: decode every picture once into a file of the run's folder; otherwise whenever it
             is drawn.
         looks: how far random looks differ.
@@ -74,7 +90,7 @@ class SourceSettings(Settings):
     places: Path | None = None
     table: Path | None = None
     world: dict[str, Any] | None = None
-    maps: list[Path] | None = None
+    maps: list[Path] | None = Field(default=None, min_length=1)
     per_batch: int = Field(default=64, ge=1)
     split: str | None = None
     views: list[Literal["drone", "street", "satellite", "text"]] | None = None
@@ -84,16 +100,25 @@ class SourceSettings(Settings):
     looks: LooksConfig = LooksConfig()
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """Which of the four it is."""
-        kinds = ("places", "table", "world", "maps")
-        return next(kind for kind in kinds if getattr(self, kind) is not None)
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = ("places", "table", "world", "maps")
-        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
-            raise ValueError(f"a source names exactly one of {', '.join(kinds)}")
+        if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
+            raise ValueError(f"a source names exactly one of {', '.join(KINDS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        """What would say nothing is refused, unless it says what it says by default."""
+        idle: tuple[str, ...] = ()
+        if self.kind in ("world", "maps"):
+            idle = (*_OF_FILES, "pixels") if self.kind == "world" else _OF_FILES
+        for name in idle:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name!r} means nothing beside {self.kind!r}: leave it out")
         return self
 
 
@@ -107,6 +132,18 @@ class DataSettings(Settings):
 
     train: list[SourceSettings] = Field(min_length=1)
     validation: list[SourceSettings] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _validation_ends(self) -> Self:
+        if any(source.kind == "world" for source in self.validation):
+            raise ValueError(
+                "a planet that is drawn while training has no end and no validation: write places "
+                "of it with `geobridge world build`, and name their folder"
+            )
+        return self
+
+
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(Settings):
@@ -122,7 +159,7 @@ class OptimizerSettings(Settings):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.98)
     warmup_steps: int = Field(default=50, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
 
@@ -134,7 +171,8 @@ class FitSettings(Settings):
         steps: of the optimiser. A run of so many steps resumes exactly.
         minutes: of training; the schedule follows the clock, so a resumed run is not bit for bit
             the uninterrupted one.
-        precision: words of lightning, such as `32-true` or `bf16-mixed`.
+        precision: in words of lightning; `bf16-mixed` encodes in bfloat16 and keeps weights,
+            embeddings and the loss in float32.
         chunk: gradient caching: a batch is encoded in parts of so many pictures, and only one
             part is in memory at a time; the whole batch at once where it is left out.
         standardize: batch statistics before each last layer, folded into the weights when saved.
@@ -152,11 +190,11 @@ class FitSettings(Settings):
 
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     chunk: int | None = Field(default=None, ge=1)
     standardize: bool = False
     ema: float | None = Field(default=None, gt=0, lt=1)
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
@@ -176,7 +214,7 @@ class TrainConfig(Settings):
     """A whole training run.
 
     Attributes:
-        extends: a preset or another file whose values count where this one gives none.
+        extends: of a file alone, see the module's description; None once it is resolved.
         seed: of everything that is drawn.
         model: what is trained.
         data: what it is trained and validated on.
@@ -188,7 +226,7 @@ class TrainConfig(Settings):
     """
 
     extends: str | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     model: ModelSettings
     data: DataSettings
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -196,6 +234,15 @@ class TrainConfig(Settings):
     parameters: ParametersConfig = ParametersConfig()
     optimizer: OptimizerSettings = OptimizerSettings()
     fit: FitSettings
+
+    @model_validator(mode="after")
+    def _is_resolved(self) -> Self:
+        if self.extends is not None:
+            raise ValueError(
+                f"`extends` is read in files alone: name {self.extends!r} itself, or write a file "
+                f"that extends it"
+            )
+        return self
 
 
 def preset_names() -> list[str]:
@@ -213,7 +260,7 @@ def read_train_config(name: str | Path, changes: Sequence[str] = ()) -> TrainCon
     Raises:
         TrainingError: a file is missing or no YAML, or a value does not fit; says which.
     """
-    data = _resolved(_find(str(name), Path.cwd()), ())
+    data = _resolved(_find(str(name), Path.cwd(), "the training configuration"), ())
     for change in changes:
         _set(data, change)
     return parse_train_config(data, str(name))
@@ -238,7 +285,10 @@ def parse_train_config(data: Any, where: str) -> TrainConfig:
 
 
 def merge_settings(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of `over` where it has them; tables are merged, lists and words replaced."""
+    """Values of `over` where it has them; tables are merged, lists and words replaced.
+
+    A value of None is a value too: `{minutes: null, steps: 100}` takes minutes back.
+    """
     out = dict(under)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
@@ -252,33 +302,59 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _find(name: str, beside: Path) -> Path:
+def _find(name: str, beside: Path, what: str) -> Path:
     path = beside / name
     if path.is_file():
-        return path
+        return path.resolve()
     if name in preset_names():
         return PRESET_FOLDER / f"{name}.yaml"
     raise TrainingError(
-        f"there is no training configuration {name!r}: name a YAML file, or one of "
-        f"{', '.join(preset_names())}."
+        f"{what} {name!r} is not there: name a YAML file, or one of {', '.join(preset_names())}."
     )
 
 
 def _resolved(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """What a file says, over what it extends."""
     if path in chain:
-        names = " -> ".join(item.name for item in (*chain, path))
+        names = " -> ".join(item.name for item in (*chain[chain.index(path) :], path))
         raise TrainingError(f"configurations extend each other in a circle ({names}): cut it.")
+    data = _read(path)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    under = _find(str(parent), path.parent, f"the configuration that {path} extends,")
+    return merge_settings(_resolved(under, (*chain, path)), data)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # The loader derives from the safe one.
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise TrainingError(
+            f"{path} cannot be read as YAML ({error.problem}{line}): correct it."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
     if not isinstance(data, dict):
         raise TrainingError(f"{path} is no training configuration: write `key: value` lines.")
-    parent = data.get("extends")
-    if parent is None:
-        return data
-    return merge_settings(_resolved(_find(str(parent), path.parent), (*chain, path)), data)
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [cast(str, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in set(keys):
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} comes twice in one table",
+                    problem_mark=node.start_mark,
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _set(data: dict[str, Any], change: str) -> None:
