@@ -1,11 +1,14 @@
 """Pictures at the size training takes them, from files or from one file on the disk."""
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import filelock
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,7 +37,10 @@ class PictureStore:
         return len(self.paths)
 
     def take(self, rows: Sequence[int]) -> Tensor:
-        """uint8 (n, 3, height, width), a copy.
+        """The pictures of these rows, in their order.
+
+        Returns:
+            uint8 (n, 3, height, width), a copy.
 
         Raises:
             ImageError: a picture cannot be decoded, or is gone.
@@ -51,19 +57,34 @@ class PictureStore:
     def cache(self, folder: Path, progress: Progress | None = None) -> None:
         """Decode all pictures into one file in a folder, once; later runs find it there.
 
-        The file appears whole or not at all. It belongs to the paths, their sizes and times of
-        change, and the size pictures are brought to.
+        The file appears whole or not at all, and one process writes it while others wait. It
+        belongs to the paths, their sizes and times of change, and the size pictures are brought
+        to; one that has not the length it should have is written again.
+
+        Args:
+            folder: made if it is missing.
+            progress: told how many pictures are decoded.
 
         Raises:
-            ImageError: a picture cannot be decoded, or is gone.
-            TrainingError: the file cannot be written.
+            ImageError: a picture cannot be decoded.
+            TrainingError: a picture is gone, or the file cannot be written.
         """
+        if not len(self):
+            return
         shape = (len(self), 3, self.preprocess.height, self.preprocess.width)
         path = folder / f"{self._digest()}.pictures"
-        if not path.exists() and len(self):
-            self._write(path, shape, progress)
-        if len(self):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(path.with_suffix(".lock")):
+                if not path.exists() or path.stat().st_size != math.prod(shape):
+                    self._write(path, progress)
             self._held = np.memmap(path, np.uint8, "r", shape=shape)
+        except OSError as error:
+            raise TrainingError(
+                f"the decoded pictures cannot be written to {folder} "
+                f"({error.strerror or error}, {math.prod(shape) / 1e9:.1f} GB are needed): free "
+                f"space, or set `cache: false`."
+            ) from error
 
     def _digest(self) -> str:
         digest = hashlib.sha256(json.dumps(self.preprocess.to_dict(), sort_keys=True).encode())
@@ -78,23 +99,18 @@ class PictureStore:
             digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:24]
 
-    def _write(self, path: Path, shape: tuple[int, ...], progress: Progress | None) -> None:
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
+    def _write(self, path: Path, progress: Progress | None) -> None:
+        unfinished = path.with_suffix(".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
-                for row in range(shape[0]):
+                for row in range(len(self)):
                     file.write(self.take([row]).numpy().tobytes())
-                    if progress and row % 64 == 0:
-                        progress(row, shape[0])
+                    if progress and ((row + 1) % 64 == 0 or row + 1 == len(self)):
+                        progress(row + 1, len(self))
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-        except OSError as error:
-            raise TrainingError(
-                f"the decoded pictures cannot be written to {path.parent} "
-                f"({error.strerror or error}, {np.prod(shape) / 1e9:.1f} GB are needed): free "
-                f"space, or set `cache: false`."
-            ) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise
