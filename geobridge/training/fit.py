@@ -11,7 +11,6 @@ RUN/cache/          decoded pictures
 import itertools
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import rich.progress
 import torch
+import torch.distributed as dist
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -436,8 +436,9 @@ class Keeper(Callback):
         )
 
     def _validate(self, trainer: lightning.Trainer, module: FitModule, done: int) -> None:
-        if trainer.is_global_zero:
-            model = _with_origin(module.finished(), module.config, done)
+        finished = module.finished()
+        if finished is not None:
+            model = _with_origin(finished, module.config, done)
             results = validate(model, module.validation) if module.validation else None
             if results and self.report:
                 self.report.validation(done, results.recall)
@@ -481,8 +482,10 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         ModelError: the model to start from cannot be had.
         ImageError: a picture cannot be decoded, or has vanished.
     """
-    folder, console = Path(out), console or Console(quiet=True)
-    rank, world_size = process_place(config)
+    folder = Path(out)
+    rank, world_size = process_place(config.fit)
+    if console is None or rank:  # one process speaks for all
+        console = Console(quiet=True)
     module, idle = _build(config, folder, console, rank, world_size)
     if idle and rank == 0:
         console.print(f"no place of the training sets teaches {', '.join(idle)}")
@@ -501,13 +504,6 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     if rank == 0:
         _conclude(config, module, folder)
     return GeoBridge.load(folder / CHECKPOINT)
-
-
-def process_place(config: TrainConfig) -> tuple[int, int]:
-    """Rank of this process and number of processes, as torchrun and SLURM tell them."""
-    world_size = config.fit.devices * config.fit.nodes
-    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
-    return (rank, world_size) if world_size > 1 else (0, 1)
 
 
 def _build(
@@ -569,7 +565,7 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=settings.strategy,
+        strategy=choose_strategy(settings),
         precision=cast(Any, settings.precision),
         max_steps=settings.steps or -1,
         callbacks=[report, keeper],
@@ -583,6 +579,8 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
     resume = str(state) if state.exists() else None
     with _quiet_lightning():
         trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
+    if is_distributed():
+        dist.destroy_process_group()
 
 
 def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from geobridge.training.batch import Batch
 from geobridge.views import MODALITIES, Modality
@@ -124,12 +125,13 @@ def gather_places(batch: Batch, device: torch.device) -> Places:
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Give every process the mean of all processes' gradients; a missing one counts as zero.
 
-    A parameter without gradient in every process keeps none. All processes must call it together,
-    with the same parameters in the same order.
+    A parameter without gradient in every process keeps none. Those that are divided between the
+    processes (DTensor) are left alone: their gradients are averaged where they are divided. All
+    processes must call it together, with the same parameters in the same order.
     """
     if not is_distributed():
         return
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    learning = [p for p in parameters if p.requires_grad and not isinstance(p, DTensor)]
     if not learning:
         return
     device = learning[0].device
@@ -148,6 +150,15 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         means = torch.split(flat, [gradient.numel() for gradient in group])
         for gradient, mean in zip(group, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
+
+
+def of_first(value: float, device: torch.device) -> float:
+    """The value of the first process, where clocks and disks may differ; all call it together."""
+    if not is_distributed():
+        return value
+    told = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(told, 0)
+    return float(told)
 
 
 def is_distributed() -> bool:
