@@ -64,7 +64,7 @@ class _Layer:
         share: float32 (rows, columns), share with data of each footprint that begins (top left)
             in a cell.
         cell_m: side of a cell.
-        pixels: uint8 (H, W, 3), mirrored at the map's edges; None while it is read piece by piece.
+        pixels: uint8 (3, H, W), mirrored at the map's edges; None while it is read piece by piece.
         corner_m: top left of the pixels, metres east and north.
     """
 
@@ -249,7 +249,7 @@ class MapSource:
 
     def _patches(self, rows: NDArray[np.int64], layers: NDArray[np.int64]) -> Tensor:
         """Squares of ground around places, uint8 (n, 3, P, P), north up."""
-        out = np.empty((len(rows), self._patch_px, self._patch_px, 3), np.uint8)
+        out = np.empty((len(rows), 3, self._patch_px, self._patch_px), np.uint8)
         for number in np.unique(layers):
             layer, own = self._layers[number], np.flatnonzero(layers == number)
             lat, lon = self.lat[rows[own]], self.lon[rows[own]]
@@ -257,7 +257,7 @@ class MapSource:
                 out[own] = self._read_patches(layer, lat, lon)
             else:
                 out[own] = self._cut_patches(layer, layer.pixels, lat, lon)
-        return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(out)
 
     def _cut_patches(
         self,
@@ -272,7 +272,7 @@ class MapSource:
         top = np.rint((north_m - y) / self.gsd_m - self._patch_px / 2).astype(int)
         side = self._patch_px
         return np.stack(
-            [pixels[b : b + side, a : a + side] for a, b in zip(left, top, strict=True)]
+            [pixels[:, b : b + side, a : a + side] for a, b in zip(left, top, strict=True)]
         )
 
     def _read_patches(
@@ -283,7 +283,7 @@ class MapSource:
         with RasterMap(layer.source) as raster:
             return np.stack(
                 [
-                    raster.read_north_up(y, x, side_m, self._patch_px)[0]
+                    raster.read_north_up(y, x, side_m, self._patch_px)[0].transpose(2, 0, 1)
                     for y, x in zip(lat, lon, strict=True)
                 ]
             )
@@ -297,17 +297,17 @@ class MapSource:
     def _hold(self, layer: _Layer) -> None:
         """Read a map, without edges that are mostly empty: beyond its ground it is mirrored."""
         height, width = self._shape(layer)
-        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels = np.zeros((3, height, width), np.uint8)
         down, across = np.zeros(height), np.zeros(width)
         with RasterMap(layer.source) as raster:
             for part, block, valid in _blocks(raster, layer, (height, width), self.gsd_m):
-                pixels[part] = block
+                pixels[:, part[0], part[1]] = block.transpose(2, 0, 1)
                 down[part[0]] += valid.sum(axis=1)
                 across[part[1]] += valid.sum(axis=0)
         rows, cols = (np.flatnonzero(filled > filled.max() / 2) for filled in (down, across))
-        filled = pixels[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        filled = pixels[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
         margin = self._patch_px
-        layer.pixels = np.pad(filled, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
+        layer.pixels = np.pad(filled, ((0, 0), (margin, margin), (margin, margin)), "symmetric")
         layer.corner_m = (
             layer.west_m + float(cols[0] - margin) * self.gsd_m,
             layer.north_m - float(rows[0] - margin) * self.gsd_m,
