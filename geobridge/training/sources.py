@@ -3,7 +3,8 @@
 import csv
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -16,6 +17,7 @@ from torch import Tensor
 from geobridge.errors import TrainingError
 from geobridge.geo.distance import check_position
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.model.config import refuse_unknown_keys
 from geobridge.places.table import iter_places
 from geobridge.training.batch import Batch, Source, join_batches
 from geobridge.training.config import SourceSettings
@@ -23,8 +25,13 @@ from geobridge.training.looks import LooksConfig, near_looks, random_street, two
 from geobridge.training.pictures import PictureStore, Progress
 from geobridge.views import VIEWS, Modality, View
 from geobridge.world.dataset import WorldBatch, WorldDataset
+from geobridge.world.planet import World
 
 TABLE_COLUMNS = (*VIEWS, "text", "lat", "lon", "split", "text_group")
+
+# Of the arguments of `WorldDataset`, what the steps and the processes decide.
+_OF_THE_RUN = {"self", "places_per_visit", "start", "rank", "world_size"}
+_PLACES_FOR_WORDS = 64
 
 
 @dataclass
@@ -49,11 +56,13 @@ class Record:
 
 
 def read_records(settings: SourceSettings) -> list[Record]:
-    """The places of a source that are files.
+    """The places of a source that are files; those without a picture are left out.
 
     Raises:
-        TrainingError: a table breaks its format, or nothing is left after choosing the split.
-        PlacesError: a places data set breaks its format.
+        TrainingError: a table breaks its format, contradicts itself or names pictures that do not
+            exist, or nothing is left after choosing `split` and `views`.
+        PlacesError: a places data set breaks its format, or lacks the split.
+        PositionError: a position in a table is none.
     """
     records = (
         _of_table(settings.table, settings.split)
@@ -71,7 +80,26 @@ def read_records(settings: SourceSettings) -> list[Record]:
             f"{settings.table or settings.places} holds no place with a picture of the views "
             f"asked for: check its columns, `split` and `views`."
         )
+    if settings.table:  # a places data set was checked when it was read
+        _check_pictures(records)
     return records
+
+
+def _check_pictures(records: Sequence[Record]) -> None:
+    """Refuse names of pictures that do not exist before hours are spent, all of them at once."""
+    gone = [
+        (record.name, path)
+        for record in records
+        for path in record.pictures.values()
+        if not path.is_file()
+    ]
+    if gone:
+        name, path = gone[0]
+        others = f", and {len(gone) - 1} more do not" if len(gone) > 1 else ""
+        raise TrainingError(
+            f"{name} names {path}, which does not exist{others}: restore the pictures, or remove "
+            f"their lines."
+        )
 
 
 def _of_places(folder: Path, split: str | None) -> list[Record]:
@@ -88,42 +116,79 @@ def _of_places(folder: Path, split: str | None) -> list[Record]:
 
 
 def _of_table(path: Path, split: str | None) -> list[Record]:
+    """The places of a table; lines with the same pictures are one place of several texts."""
+    columns, lines = _read_table(path)
+    if split is not None and "split" not in columns:
+        raise TrainingError(f"the table {path} has no column split: add it, or ask for no split.")
+    splits = sorted({line["split"] for _, line in lines if line.get("split")})
+    if split is not None and split not in splits:
+        raise TrainingError(
+            f"the table {path} has no split {split!r}: choose one of {', '.join(splits) or 'none'}."
+        )
+    first: dict[tuple[str, ...], tuple[Record, dict[str, str]]] = {}
+    for number, line in lines:
+        key = tuple(line.get(view, "") for view in VIEWS)
+        if key not in first:
+            first[key] = _record(path, number, line), line
+        record, before = first[key]
+        _check_same_place(before, line, f"line {number} and {record.name}")
+        if line.get("text"):
+            record.texts.append(line["text"])
+    return [record for record, line in first.values() if split is None or line["split"] == split]
+
+
+def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Columns of a table, and its lines without blank ones: their number and what they hold."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or ()), list(reader)
+            columns = list(reader.fieldnames or ())
+            lines = [(reader.line_num, line) for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TrainingError(f"the table {path} cannot be read ({error}): give a CSV.") from None
-    unknown = sorted(set(columns) - set(TABLE_COLUMNS))
-    if unknown or not set(columns) & set(VIEWS):
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice or set(columns) - set(TABLE_COLUMNS) or not set(columns) & set(VIEWS):
         raise TrainingError(
             f"the table {path} has the columns {', '.join(columns) or 'none'}: it needs one of "
-            f"{', '.join(VIEWS)}, and knows {', '.join(TABLE_COLUMNS[len(VIEWS) :])} besides."
+            f"{', '.join(VIEWS)}, and knows {', '.join(TABLE_COLUMNS[len(VIEWS) :])} besides, "
+            f"each once."
         )
-    if split is not None and "split" not in columns:
-        raise TrainingError(f"the table {path} has no column split: add it, or ask for no split.")
-    records: dict[tuple[str, ...], Record] = {}
-    for number, row in enumerate(rows, start=2):
-        if split is not None and row["split"] != split:
-            continue
-        key = tuple(row.get(view) or "" for view in VIEWS)
-        record = records.get(key)
-        if record is None:
-            record = records[key] = _record(path, number, row)
-        if row.get("text"):
-            record.texts.append(row["text"])
-    return list(records.values())
+    for number, line in lines:
+        if None in line or None in line.values():
+            raise TrainingError(
+                f"line {number} of {path} has not {len(columns)} cells as its head has: write "
+                f"cells with commas in quotes, and empty ones as nothing between two commas."
+            )
+    return columns, [
+        (number, {name: cell.strip() for name, cell in line.items()}) for number, line in lines
+    ]
 
 
-def _record(path: Path, number: int, row: Mapping[str, str | None]) -> Record:
-    name = f"row {number} of {path}"
-    pictures = {view: path.parent / value for view in VIEWS if (value := row.get(view))}
-    record = Record(name, pictures, text_group=row.get("text_group") or "")
-    if row.get("lat") and row.get("lon"):
+def _check_same_place(before: Mapping[str, str], line: Mapping[str, str], where: str) -> None:
+    """Lines with the same pictures are one place; of two splits they would be a leak."""
+    for name in ("lat", "lon", "split", "text_group"):
+        if before.get(name) != line.get(name):
+            raise TrainingError(
+                f"{where} have the same pictures, but {name} {line[name]!r} and {before[name]!r}: "
+                f"let them agree."
+            )
+
+
+def _record(path: Path, number: int, line: Mapping[str, str]) -> Record:
+    name = f"line {number} of {path}"
+    pictures = {view: path.parent / value for view in VIEWS if (value := line.get(view))}
+    if not pictures:
+        raise TrainingError(f"{name} names no picture: give it one, or remove it.")
+    record = Record(name, pictures, text_group=line.get("text_group", ""))
+    lat, lon = line.get("lat", ""), line.get("lon", "")
+    if lat or lon:
         try:
-            record.lat, record.lon = float(row["lat"] or ""), float(row["lon"] or "")
+            record.lat, record.lon = float(lat), float(lon)
         except ValueError:
-            raise TrainingError(f"the position of {name} is no number: correct it.") from None
+            raise TrainingError(
+                f"the position of {name} is lat {lat!r}, lon {lon!r}, not two numbers: correct "
+                f"it, or leave both empty."
+            ) from None
         check_position(record.lat, record.lon, f"the position of {name}")
     return record
 
@@ -168,14 +233,25 @@ class PictureSource:
         self.text_key = np.array([_text_key(record) for record in records], np.int64)
         self.preprocess = preprocess
         self.ground = settings.look == "ground"
+        _check_square(preprocess, self.name)
         self._where: dict[View, NDArray[np.int64]] = {}
         self._stores: dict[View, PictureStore] = {}
-        for view in VIEWS if self.ground else tuple(preprocess):
+        if self.ground:
+            self._check_ground()
+        for view in preprocess:
             self._hold(view)
-        if self.ground and "street" in self._stores:
+
+    def _check_ground(self) -> None:
+        if any("street" in record.pictures for record in self.records):
             raise TrainingError(
                 f"{self.name} has street pictures, which are no pictures of the ground from "
                 f"above: take `look: aligned`, or leave them out with `views`."
+            )
+        seen, mapped = self.preprocess.get("drone"), self.preprocess.get("satellite")
+        if seen is None or mapped is None or seen.height != mapped.height:
+            raise TrainingError(
+                f"{self.name} is to be seen as ground, by a drone and a satellite, and the model "
+                f"does not take both at one size: take `look: aligned`, or another model."
             )
 
     def _hold(self, view: View) -> None:
@@ -185,7 +261,7 @@ class PictureSource:
         where = np.full(len(self.records), -1, np.int64)
         where[held] = np.arange(len(held))
         self._where[view] = where
-        target = self.preprocess.get(view) or self.preprocess["satellite"]
+        target = self.preprocess[view]
         if self.settings.pixels and view != "street":
             side = self.settings.pixels
             target = dataclasses.replace(target, height=side, width=side, fit="cover")
@@ -210,13 +286,22 @@ class PictureSource:
         return np.zeros(len(self), bool) if where is None else where >= 0
 
     def cache(self, folder: Path, progress: Progress | None = None) -> None:
-        """Decode all pictures into files of a folder, where the settings ask for it."""
+        """Decode all pictures into files of a folder, where the settings ask for it.
+
+        Raises:
+            ImageError: a picture cannot be decoded.
+            TrainingError: a picture is gone, or the files cannot be written.
+        """
         if self.settings.cache:
             for store in self._stores.values():
                 store.cache(folder, progress)
 
     def draw(self, rows: Sequence[int], generator: torch.Generator | None) -> Batch:
-        """See `Source.draw`."""
+        """See `Source.draw`; plainly, a place of several texts tells the first.
+
+        Raises:
+            ImageError: a picture that is not cached cannot be decoded, or is gone.
+        """
         taken = np.asarray(rows, np.int64)
         pictures, held = (
             self._ground(taken, generator) if self.ground else self._aligned(taken, generator)
@@ -287,7 +372,7 @@ class PictureSource:
             "satellite": self._resized(mapped, "satellite"),
         }
         if generator is not None:
-            size = self.preprocess["satellite"].height
+            size = self.preprocess["satellite"].height  # the drone's as well
             drone, satellite = two_looks(seen, mapped, size, generator, self.settings.looks)
             pictures = {"drone": drone, "satellite": satellite}
         return pictures, {"drone": everyone, "satellite": everyone}
@@ -309,10 +394,16 @@ class WorldSource:
     """Places of a simulated planet, drawn while training, never the same twice.
 
     Args:
-        settings: `world` holds keyword arguments of `WorldDataset`, and `towns_per_batch`.
+        settings: `world` holds keyword arguments of `WorldDataset`, and `towns_per_batch` (4 by
+            default), whose places are neighbours of each other.
         preprocess: of the model, by view.
         rank: which process this is.
         world_size: how many processes draw.
+
+    Raises:
+        TrainingError: an option is unknown or of the wrong kind, or the towns cannot share a
+            batch evenly.
+        WorldError: an option is out of range.
     """
 
     def __init__(
@@ -326,8 +417,10 @@ class WorldSource:
         self.name = "the simulated planet"
         self.settings = settings
         self.preprocess = preprocess
-        self.towns = int(options.pop("towns_per_batch", 4))
-        if self.towns < 1 or settings.per_batch % self.towns:
+        _check_square(preprocess, self.name)
+        _check_options(options)
+        self.towns = options.pop("towns_per_batch", 4)
+        if type(self.towns) is not int or self.towns < 1 or settings.per_batch % self.towns:
             raise TrainingError(
                 f"{settings.per_batch} places of {self.towns} towns cannot be drawn: choose a "
                 f"multiple of towns_per_batch as per_batch."
@@ -337,17 +430,34 @@ class WorldSource:
         try:
             self.dataset = WorldDataset(**options, rank=rank, world_size=world_size)
         except TypeError as error:
-            raise TrainingError(f"`world` does not fit ({error}): see WorldDataset.") from None
+            raise TrainingError(
+                f"an option of `world` is of the wrong kind ({error}): see WorldDataset."
+            ) from None
         self._rank, self._world_size = rank, world_size
+
+    def has(self, modality: Modality) -> bool:
+        """Whether any place shows the modality."""
+        return self.dataset.missing.get(modality, 0.0) < 1
 
     @property
     def texts(self) -> list[str]:
-        """Sentences of a few places: what words the planet knows."""
-        told = self.dataset.starting_at(0)
-        return [text for number in range(len(told.regions)) for text in told.visit(number)["text"]]
+        """Sentences of places of a town in each region: what words the planet knows."""
+        return list(self._tell())
+
+    def _tell(self) -> Iterator[str]:
+        for number in range(len(self.dataset.regions)):
+            name = self.dataset.town_of(number)
+            town = World(self.dataset.seed).town(*name, open_dates=1)
+            for place in town.places(_PLACES_FOR_WORDS, at_most=True):
+                yield town.describe(place, noise=self.dataset.anchor_noise)
 
     def at(self, step: int, generator: torch.Generator) -> Batch:
-        """The places of a step: other towns at every step and in every process."""
+        """The places of a step: other towns at every step and in every process.
+
+        Args:
+            step: 0-based; the same places for the same step.
+            generator: of the looks.
+        """
         first = step * self.towns
         visits = [
             self.dataset.visit(self._rank + self._world_size * (first + town))
@@ -388,6 +498,25 @@ class WorldSource:
             torch.tensor([_key(f"{text}\n") for text in visit["text"]]),
             visit["place_id"],
         )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what `world` does not know, and what the run itself decides."""
+    taken = inspect.signature(WorldDataset.__init__).parameters.keys() - _OF_THE_RUN
+    try:
+        refuse_unknown_keys(dict(options), sorted(taken | {"towns_per_batch"}), "`world`")
+    except ValueError as error:
+        raise TrainingError(f"{str(error).rstrip('?.')}; correct it.") from None
+
+
+def _check_square(preprocess: Mapping[View, Preprocess], name: str) -> None:
+    """Looks from above are square, as the pictures of the model must be."""
+    for view, target in preprocess.items():
+        if view != "street" and target.height != target.width:
+            raise TrainingError(
+                f"the model takes {view} pictures of {target.height} x {target.width} pixels, and "
+                f"training looks at {name} in squares: let height and width be equal."
+            )
 
 
 def _text_key(record: Record) -> int:
