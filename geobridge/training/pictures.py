@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geobridge.errors import TrainingError
+from geobridge.errors import PositionError, TrainingError
+from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.imagery.street import street_field
 
 Progress = Callable[[int, int | None], None]
 
@@ -47,12 +49,17 @@ class PictureStore:
         """
         if self._held is not None:
             return torch.from_numpy(self._held[np.asarray(rows, np.int64)])
-        side = max(self.preprocess.height, self.preprocess.width)
-        pictures = [
-            self.preprocess.prepare(read_image(self.paths[row], min_side=side)) for row in rows
-        ]
+        pictures = [self._open(self.paths[row]) for row in rows]
         shape = (0, 3, self.preprocess.height, self.preprocess.width)
         return torch.stack(pictures) if pictures else torch.zeros(shape, dtype=torch.uint8)
+
+    def _open(self, path: Path) -> Tensor:
+        side = max(self.preprocess.height, self.preprocess.width)
+        image = read_image(path, min_side=side)
+        field = None
+        if self.preprocess.fit == "angular":  # as `GeoBridge.embed` will see it
+            field = street_field(image.shape[1], image.shape[0], _metadata(path))
+        return self.preprocess.prepare(image, field)
 
     def cache(self, folder: Path, progress: Progress | None = None) -> None:
         """Decode all pictures into one file in a folder, once; later runs find it there.
@@ -114,3 +121,10 @@ class PictureStore:
             with contextlib.suppress(OSError):
                 unfinished.unlink()
             raise
+
+
+def _metadata(path: Path) -> PhotoMetadata | None:
+    try:
+        return read_photo_metadata(path)
+    except PositionError:  # where the photo claims to be does not matter to its angles
+        return None

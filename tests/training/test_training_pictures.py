@@ -1,17 +1,19 @@
 """Pictures at their size, from files or from one file, which is never half of one."""
 
+import math
 import os
 import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from training_stage import picture, write_picture
 
 from geobridge.errors import ImageError, TrainingError
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.imagery.street import StreetField
 from geobridge.training import pictures
 from geobridge.training.pictures import PictureStore
 
@@ -225,3 +227,22 @@ def test_a_panorama_and_a_photo_find_their_place_on_the_street_canvas(tmp_path):
     assert torch.equal(taken[1], canvas.prepare(read_image(photo)))
     # Beside the photo's field of view the canvas is the mean colour.
     assert np.unique(taken[1][:, :, 0]).tolist() == [128]
+
+
+def test_a_street_photo_is_placed_by_its_focal_length_as_a_model_does(tmp_path):
+    canvas = Preprocess(8, 32, fit="angular")
+    exif = Image.Exif()
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.FocalLengthIn35mmFilm: 18}
+    # A position without a fix says nothing about the angles.
+    exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)}
+    Image.fromarray(picture(2, 32, 48)).save(tmp_path / "nowhere.png", exif=exif)
+    del exif[ExifTags.IFD.GPSInfo]
+    Image.fromarray(picture(2, 32, 48)).save(tmp_path / "wide.png", exif=exif)
+
+    taken = PictureStore([tmp_path / "wide.png", tmp_path / "nowhere.png"], canvas).take([0, 1])
+
+    # 36 mm of film 18 mm behind the lens are 90 degrees, a quarter of the canvas; 24 mm are 67.
+    field = StreetField(90.0, 2 * math.degrees(math.atan(12 / 18)))
+    assert torch.equal(taken[0], canvas.prepare(picture(2, 32, 48), field))
+    assert (taken[0] != 128).any(dim=0).any(dim=0).sum() == 8
+    assert not torch.equal(taken[1], taken[0])
