@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple, cast
 
 import rich.progress
 import torch
-import torch.distributed as dist
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -39,7 +38,6 @@ from geobridge.training.gather import (
     average_gradients,
     gather_features,
     gather_places,
-    is_distributed,
     of_first,
 )
 from geobridge.training.parameters import merged, parameter_groups, select, train_mode
@@ -579,8 +577,6 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
     resume = str(state) if state.exists() else None
     with _quiet_lightning():
         trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
-    if is_distributed():
-        dist.destroy_process_group()
 
 
 def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:
@@ -643,7 +639,10 @@ def _bar(console: Console, what: str) -> Iterator[Progress]:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep back advice of lightning that does not hold here: its loader only counts."""
+    """Keep back advice that does not hold here: the loader of lightning only counts."""
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        # A tower's tokens are not changed in place.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
         yield
