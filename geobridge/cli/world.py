@@ -48,6 +48,9 @@ def build(
             "out, and one made up for a place."
         ),
     ] = 0.0,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Neighbours two by two, 28 m apart: hard negatives.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Write a places data set: drone, street, satellite and text. Run again, it continues."""
@@ -61,7 +64,7 @@ def build(
     }
     names = groups.get(regions) or [name.strip() for name in regions.split(",") if name.strip()]
     recipe = Recipe(
-        size, seed, satellite_gsd, satellite_m, drone, parse_missing(missing), anchor_noise
+        size, seed, satellite_gsd, satellite_m, drone, parse_missing(missing), anchor_noise, pairs
     )
     with progress_bar("places") as progress:
         built = build_places(out, names, towns, places, recipe, workers=workers, progress=progress)

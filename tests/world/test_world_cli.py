@@ -6,6 +6,7 @@ import rasterio
 from typer.testing import CliRunner
 
 from geobridge.cli.app import app
+from geobridge.geo.distance import distance_m
 from geobridge.places.table import iter_places
 from geobridge.world.planet import Town
 
@@ -20,6 +21,15 @@ def test_build_writes_places_and_says_how_many(tmp_path):
     assert done.exit_code == 0, done.output
     assert "3 places of 1 towns" in done.output
     assert [place.street for place in iter_places(tmp_path / "p")] == [None] * 3
+
+
+def test_build_gives_neighbours_two_by_two_where_asked(tmp_path):
+    options = ["--regions", "prairie", "--towns", 1, "--places", 4, "--size", 16, "--workers", 1]
+    done = run("build", tmp_path / "p", *options, "--missing", "street=1,drone=1", "--pairs")
+    assert done.exit_code == 0, done.output
+    places = list(iter_places(tmp_path / "p"))
+    for one, other in zip(places[::2], places[1::2], strict=True):
+        assert 25 <= distance_m(one.lat, one.lon, other.lat, other.lon) < 40
 
 
 def test_a_town_with_less_room_is_filled_and_named(tmp_path, monkeypatch):
