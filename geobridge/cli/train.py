@@ -43,8 +43,12 @@ def train(
         typer.echo(to_yaml(settings), nl=False)
         return
     from geobridge.training.fit import fit
+    from geobridge.training.processes import process_place
 
     model = fit(settings, out, remarks())
+    rank, _ = process_place(settings.fit)
+    if rank:  # the first process speaks for all
+        return
     console = output()
     console.print(f"checkpoint: {out / 'checkpoint'} (model {model.name}, {model.fingerprint})")
     console.print(f"model card: {out / 'checkpoint' / 'README.md'}, curves: {out / 'curves.png'}")

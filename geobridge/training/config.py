@@ -181,7 +181,8 @@ class FitSettings(Settings):
         accelerator: words of lightning: `auto`, `cpu`, `gpu`.
         devices: processes on each machine.
         nodes: machines.
-        strategy: `auto`, `ddp` or `fsdp`.
+        strategy: what several processes hold: all weights each (`ddp`, which `auto` chooses), or
+            each a part of every block of the encoders (`fsdp`), for those too large for one.
         workers: processes that draw batches; 0 draws between the steps.
         save_minutes: how often the run's state is written.
         validate_steps: how often R@1 is measured on the validation sets, in steps.
@@ -207,6 +208,12 @@ class FitSettings(Settings):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("a fit lasts either `steps` or `minutes`: name one")
+        return self
+
+    @model_validator(mode="after")
+    def _average_is_whole(self) -> Self:
+        if self.ema and self.strategy == "fsdp":
+            raise ValueError("ema averages whole weights, and fsdp divides them: leave one out")
         return self
 
 

@@ -47,6 +47,7 @@ from geobridge.training.processes import (
     by_layout,
     choose_strategy,
     clip_gradients,
+    lost_another,
     process_place,
 )
 from geobridge.training.report import RunReport
@@ -303,7 +304,9 @@ class FitModule(lightning.LightningModule):
 
     def _gradients(self, batch: Batch, terms: dict[str, Tensor]) -> Tensor:
         """The loss of the joint batch; gradients are left in the parameters."""
-        modalities = [name for name in batch.modalities if name in self.model.modalities]
+        taught = {name for edge in self.config.objective.edges() for name in edge}
+        taught &= set(self.model.modalities)
+        modalities = [name for name in batch.modalities if name in taught]
         own = sizes = {name: len(batch.rows[name]) for name in modalities}
         if self.shards:
             batch, sizes = self.shards.filled(batch)
@@ -576,7 +579,15 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
     state = folder / STATE
     resume = str(state) if state.exists() else None
     with _quiet_lightning():
-        trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
+        except RuntimeError as error:
+            if not lost_another(error):
+                raise
+            raise TrainingError(
+                "another process of this run has ended, and this one cannot go on alone: see what "
+                "the other one says, then resume from the last good state."
+            ) from error
 
 
 def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:

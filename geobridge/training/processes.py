@@ -155,7 +155,8 @@ class Shards:
                 fully_shard(block, mesh=mesh, reshard_after_forward=True)
             # The tower itself has nothing to divide: it knows which block comes next.
             fully_shard(tower, mesh=mesh, ignored_params=rest)
-            register_fsdp_forward_method(tower, "features")
+        if model.text:
+            register_fsdp_forward_method(model.text, "features")
 
     def filled(self, batch: Batch) -> tuple[Batch, dict[Modality, int]]:
         """Give every process equally much to encode; all call it together.
@@ -203,6 +204,11 @@ def gathered(state: Any) -> Any:
         return state
     whole = state.full_tensor()
     return whole.cpu() if dist.get_rank() == 0 else None
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an error of a joint operation means that another process has ended."""
+    return isinstance(error, dist.DistError) or "by peer" in str(error)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest_norm: float) -> Tensor:
