@@ -435,7 +435,7 @@ class WorldSource:
             ) from None
         self._rank, self._world_size = rank, world_size
 
-    def has(self, modality: Modality) -> bool:
+    def shows(self, modality: Modality) -> bool:
         """Whether any place shows the modality."""
         return self.dataset.missing.get(modality, 0.0) < 1
 

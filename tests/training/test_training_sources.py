@@ -444,7 +444,7 @@ def test_the_planet_lacks_what_it_is_told_to_lack():
 
     batch = source.at(0, generator())
 
-    assert (source.has("street"), source.has("text")) == (False, True)
+    assert (source.shows("street"), source.shows("text")) == (False, True)
     assert batch.modalities == ("drone", "satellite", "text")
 
 
