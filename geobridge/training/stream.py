@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from geobridge.errors import GeoBridgeError, TrainingError
 from geobridge.training.batch import Batch, join_batches
 from geobridge.training.negatives import BatchOrder
 from geobridge.training.sources import FileSource, WorldSource
@@ -49,7 +50,14 @@ class Stream:
         return [part.order for part in self.parts if isinstance(part, OrderedPart)]
 
     def batches(self, start: int, end: int | None, progress_of: ProgressOf) -> Iterator[Batch]:
-        """The batches of the steps from `start` to `end` (exclusive; None never ends)."""
+        """The batches of the steps from `start` to `end` (exclusive; None never ends).
+
+        Each is that of `draw`, whatever came before it and whoever draws.
+
+        Raises:
+            ImageError: a picture cannot be decoded, or is gone.
+            TrainingError: a process that draws died.
+        """
         loader = DataLoader(
             _Drawn(self.parts, self.seed, self.rank),
             batch_size=None,
@@ -59,7 +67,17 @@ class Stream:
             # Threads that wait in a forked worker would wait for ever.
             worker_init_fn=_single_threaded if self.workers else None,
         )
-        yield from loader
+        try:
+            yield from loader
+        except GeoBridgeError as error:
+            raise _plain(error) from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise TrainingError(
+                "a process that draws batches died, most likely for want of memory: resume with "
+                "fewer of them (fit.workers)."
+            ) from error
 
     def draw(self, step: int, progress_of: ProgressOf) -> Batch:
         """The batch of one step."""
@@ -108,6 +126,12 @@ def step_generator(seed: int, step: int, rank: int, part: int) -> torch.Generato
     """The generator of everything drawn for a step, by one process, from one part."""
     mixed = np.random.SeedSequence([seed, step, rank, part]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> 1))
+
+
+def _plain(error: GeoBridgeError) -> GeoBridgeError:
+    """The error itself, out of the worker's traceback that a loader wraps it into."""
+    kind = type(error)
+    return kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip())
 
 
 def _single_threaded(worker: int) -> None:  # noqa: ARG001 - the loader's signature
