@@ -62,7 +62,7 @@ class Standardizer(nn.Module):
             layer = _last_layer(model, modality)
             if layer.bias is not None:
                 layer.weight /= deviation
-                layer.bias.copy_(-layer.weight @ mean)
+                layer.bias.sub_(layer.weight @ mean)
             else:
                 # The text's last layer adds no constant, but the normalisation before it does.
                 before = cast(TextTower, model.text).trunk.text_model.final_layer_norm

@@ -1,17 +1,16 @@
 """R@1 by direction on places that training does not see: what chooses the best checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geobridge.errors import EvaluationError
 from geobridge.evaluation.retrieval import Held, retrieve
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training.sources import FileSource
-from geobridge.views import NINE_DIRECTIONS, Modality
+from geobridge.views import NINE_DIRECTIONS, Direction, Modality
 
 _AT_ONCE = 64
 
@@ -30,7 +29,7 @@ class Validation:
 
     @property
     def score(self) -> float:
-        """Mean over the directions: what the best checkpoint is chosen by."""
+        """Mean over the directions, what the best checkpoint is chosen by; 0 without any."""
         return float(np.mean(list(self.recall.values()))) if self.recall else 0.0
 
 
@@ -40,7 +39,12 @@ def embed_source(
     """Embed all places of a source, seen plainly.
 
     Returns:
-        Embeddings float32 (n, D) and the rows int64 (n,) they belong to, by modality.
+        Embeddings float32 (n, D) and the rows int64 (n,) they belong to, by modality; only
+        modalities that some place has and the model embeds.
+
+    Raises:
+        ModelError: an embedding is not finite.
+        ImageError: a picture cannot be decoded, or is gone.
     """
     embeddings: dict[Modality, list[Tensor]] = {}
     rows: dict[Modality, list[Tensor]] = {}
@@ -49,13 +53,14 @@ def embed_source(
         for modality in batch.modalities:
             if modality not in model.modalities:
                 continue
-            found = (
-                model.embed("text", batch.texts)
-                if modality == "text"
-                else model.embed_prepared(modality, batch.pictures[modality])
-            )
+            held = batch.rows[modality]
+            if modality == "text":
+                found = model.embed("text", batch.texts)
+            else:
+                names = [batch.names[row] for row in held.tolist()]
+                found = model.embed_prepared(modality, batch.pictures[modality], names)
             embeddings.setdefault(modality, []).append(torch.from_numpy(found))
-            rows.setdefault(modality, []).append(batch.rows[modality] + start)
+            rows.setdefault(modality, []).append(held + start)
     return (
         {modality: torch.cat(parts) for modality, parts in embeddings.items()},
         {modality: torch.cat(parts) for modality, parts in rows.items()},
@@ -65,8 +70,11 @@ def embed_source(
 def validate(model: GeoBridge, sources: Sequence[FileSource]) -> Validation:
     """R@1 of every direction that the places allow.
 
+    Queries are the places that have both modalities, references all that have the second.
+
     Raises:
         ModelError: an embedding is not finite.
+        ImageError: a picture cannot be decoded, or is gone.
     """
     recall: dict[str, list[float]] = {}
     gallery: dict[str, list[int]] = {}
@@ -74,15 +82,19 @@ def validate(model: GeoBridge, sources: Sequence[FileSource]) -> Validation:
         embeddings, rows = embed_source(model, source)
         held = {m: Held(embeddings[m].numpy(), rows[m].numpy()) for m in embeddings}
         for direction in NINE_DIRECTIONS:
-            if direction.query not in held or direction.reference not in held:
+            if not _shared(rows, direction):
                 continue
-            try:
-                found = retrieve(held, direction)
-            except EvaluationError:  # no place of this set has both
-                continue
+            found = retrieve(held, direction)
             recall.setdefault(direction.short, []).append(found.recall(1))
             gallery.setdefault(direction.short, []).append(found.gallery)
     return Validation(
         {way: float(np.mean(values)) for way, values in recall.items()},
         {way: float(np.mean(values)) for way, values in gallery.items()},
     )
+
+
+def _shared(rows: Mapping[Modality, Tensor], direction: Direction) -> bool:
+    """Whether any place has both modalities of a direction."""
+    if direction.query not in rows or direction.reference not in rows:
+        return False
+    return bool(torch.isin(rows[direction.query], rows[direction.reference]).any())
