@@ -260,3 +260,68 @@ def test_a_preset_without_pretrained_weights_needs_no_hub(tiny_config):
     )
 
     assert GeoBridge.from_config(config, pretrained=False).dim == 8
+
+
+def spatial(make_tiny, **changes):
+    image = {
+        "kind": "resnet",
+        "config": {
+            "embedding_size": 8,
+            "hidden_sizes": [8, 16],
+            "depths": [1, 1],
+            "layer_type": "basic",
+        },
+        "pooling": "spatial",
+        "norm": "layer",
+    }
+    return make_tiny(image=image, **changes)
+
+
+def test_a_spatial_head_has_as_many_positions_as_its_view_has_tokens(make_tiny):
+    model = spatial(make_tiny)
+
+    # Squares of 16 pixels have 2 x 2 tokens, panoramas of 16 x 64 have 2 x 8.
+    assert {view: tuple(model.head(view).pool.maps.shape) for view in model.config.views} == {
+        "drone": (8, 4),
+        "street": (8, 16),
+        "satellite": (8, 4),
+    }
+    for view in model.config.views:
+        assert model.embed(view, [picture(16, 64)]).shape == (1, 8)
+        features = model.image_features(view, torch.stack([model.prepare(view, picture())]))
+        assert features.shape == (1, 9 * 16)
+
+
+def test_a_spatial_model_tells_a_picture_from_its_mirror_image(make_tiny):
+    model, image = spatial(make_tiny), picture(16, 16)
+    tokens = torch.rand(1, 4, 16)
+    head = model.head("drone")
+
+    assert not torch.allclose(head(tokens), head(tokens.flip(1)), atol=1e-3)
+    assert not np.allclose(*model.embed("drone", [image, image[:, ::-1].copy()]), atol=1e-3)
+
+
+def test_views_of_different_shapes_cannot_share_a_spatial_head(make_tiny):
+    with pytest.raises(
+        ModelError,
+        match=r"'tiny' shares a spatial head .* 'street': 16.* or take weights 'adapter'",
+    ):
+        spatial(make_tiny, weights="shared")
+
+    square = {"height": 16, "width": 16, "fit": "cover"}
+    same = {"drone": square, "street": square, "satellite": square}
+    model = spatial(make_tiny, weights="shared", preprocess=same)
+    assert model.head("street").pool.maps.shape == (8, 4)
+
+
+def test_a_spatial_model_is_saved_and_loaded(make_tiny, tmp_path):
+    model, image = spatial(make_tiny), picture(16, 64)
+    model.save(tmp_path / "model")
+
+    again = GeoBridge.load(tmp_path / "model")
+
+    assert again.fingerprint == model.fingerprint
+    for view in model.config.views:
+        np.testing.assert_allclose(
+            again.embed(view, [image]), model.embed(view, [image]), atol=1e-6
+        )

@@ -10,7 +10,14 @@ from geobridge.errors import ModelError
 from geobridge.model.config import ImageEncoderConfig
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.pretrained import read_preprocess
-from geobridge.model.towers import Adapter, GeneralizedMean, ImageTower, patchify
+from geobridge.model.towers import (
+    Adapter,
+    GeneralizedMean,
+    ImageTower,
+    SpatialPooling,
+    patchify,
+    resnet_positions,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -271,3 +278,59 @@ def test_an_adapter_is_a_residual():
     torch.nn.init.ones_(adapter.up.bias)
 
     assert torch.allclose(adapter(tokens), tokens + 1)
+
+
+def test_spatial_pooling_by_hand():
+    pool = SpatialPooling(positions=3, maps=2)
+    # Two channels at three positions; the first map looks left and right, the second at the middle.
+    tokens = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]]])
+    with torch.no_grad():
+        pool.maps.copy_(torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.5, 0.0]]))
+        pool.gem.power.fill_(1.0)
+
+    row = pool(tokens)
+
+    # The mean of each channel, then each channel under the first map, then under the second.
+    assert row.flatten().tolist() == pytest.approx([7 / 3, 70 / 3, -3.0, -30.0, 1.0, 10.0])
+
+
+def test_spatial_pooling_knows_where_and_the_generalised_mean_does_not():
+    pool = SpatialPooling(positions=4)
+    tokens = torch.rand(1, 4, 3)
+
+    there, elsewhere = pool(tokens), pool(tokens.flip(1))
+
+    assert there.shape == (1, 9 * 3)
+    assert torch.allclose(there[:, :3], elsewhere[:, :3])
+    assert not torch.allclose(there[:, 3:], elsewhere[:, 3:], atol=1e-2)
+
+
+def test_spatial_pooling_reads_half_precision_in_float32():
+    pool = SpatialPooling(positions=4)
+
+    row = pool(torch.rand(2, 4, 3).bfloat16())
+
+    assert row.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "positions"),
+    # Two stages halve thrice, rounding up: 16 -> 2, 17 -> 9 -> 5 -> 3, 60 -> 30 -> 15 -> 8.
+    [(16, 16, 4), (17, 16, 6), (60, 64, 64), (1, 1, 1)],
+)
+def test_a_resnet_makes_as_many_tokens_as_are_counted(height, width, positions):
+    settings = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    config = ImageEncoderConfig(
+        kind="resnet", config=settings | {"layer_type": "basic"}, pooling="spatial", norm="layer"
+    )
+
+    tokens = ImageTower(config)(torch.zeros(1, 3, height, width))
+
+    assert resnet_positions(config, height, width) == positions
+    assert tokens.shape == (1, positions, 16)
+
+
+def test_a_resnet_of_default_stages_divides_by_32():
+    config = ImageEncoderConfig(kind="resnet", pooling="gem")
+
+    assert resnet_positions(config, 224, 100) == 7 * 4
