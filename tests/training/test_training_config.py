@@ -47,7 +47,7 @@ def test_a_baseline_is_one_line_beside_the_base():
 
 def test_a_file_is_found_before_a_preset_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert read_train_config("mini").fit.minutes == 60
+    assert read_train_config("mini").fit.steps is None
 
     write(tmp_path / "mini", SHORT)
 

@@ -131,7 +131,8 @@ def tiny_settings(places):
                 "adapter_dim": 4,
                 "stored_dtype": "float32",
                 "image": {
-                    "config": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+                    "pooling": "gem",
+                    "config": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
                 },
                 "text": {
                     "max_tokens": 24,
