@@ -11,6 +11,7 @@ RUN/cache/          decoded pictures
 import itertools
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ from geobridge.training.report import RunReport
 from geobridge.training.setup import (
     Opened,
     check_edges,
+    check_texts,
     open_data,
     open_parts,
     start_config,
@@ -73,6 +75,8 @@ except ImportError as error:  # pragma: no cover - exercised where the extra is 
     raise MissingExtraError("Training", "lightning", "train") from error
 
 STATE, CONFIG, CHECKPOINT, LAST, CACHE = "state.ckpt", "config.yaml", "checkpoint", "last", "cache"
+RESOLVED = "# The resolved configuration of the run in this folder.\n"
+
 MAY_CHANGE = (
     "fit.steps",
     "fit.minutes",
@@ -192,7 +196,8 @@ class FitModule(lightning.LightningModule):
         """Draw, encode, compare, go back, step."""
         begin = time.monotonic()
         step = self.trainer.global_step
-        with torch.autocast("cpu", enabled=False):  # pictures are drawn in full precision
+        # Pictures are drawn, and mined, in full precision.
+        with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
             batch = self._next(step)
         waited_s = time.monotonic() - begin
         rate = self._set_learning_rate(step)
@@ -384,7 +389,14 @@ class Keeper(Callback):
         self.best = -1.0
         self.best_step = 0
         self.results: Validation | None = None
+        self.hardware = ""
         self._saved_at = time.monotonic()
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Note on what is trained: in the end lightning brings the module to the CPU."""
+        self.hardware = describe_hardware(pl_module.device, trainer.world_size)
 
     def state_dict(self) -> dict[str, Any]:
         """What the best was, for resuming."""
@@ -392,12 +404,14 @@ class Keeper(Callback):
         return {
             "best": self.best,
             "best_step": self.best_step,
+            "hardware": self.hardware,
             "results": None if found is None else [found.recall, found.gallery],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The counterpart of `state_dict`."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.hardware = state_dict["hardware"]
         found = state_dict["results"]
         self.results = None if found is None else Validation(*found)
 
@@ -416,10 +430,12 @@ class Keeper(Callback):
         is_last = trainer.should_stop or done == fit.steps
         if self.report:
             self._say(self.report, module, cast(Step, module.last), done)
-        if is_last or done % fit.validate_steps == 0:
+        validates = is_last or done % fit.validate_steps == 0
+        if validates:
             self._validate(trainer, module, done)
         late = time.monotonic() - self._saved_at > 60 * fit.save_minutes
-        if of_first(is_last or late, module.device):
+        # With each validation, so that the state knows which checkpoint is the best.
+        if of_first(validates or late, module.device):
             # The report's part of the state counts the steps that it was told of.
             trainer.save_checkpoint(self.folder / STATE)
             self._saved_at = time.monotonic()
@@ -443,7 +459,7 @@ class Keeper(Callback):
             results = validate(model, module.validation) if module.validation else None
             if results and self.report:
                 self.report.validation(done, results.recall)
-            if results is None or results.score > self.best:
+            if results is None or results.score >= self.best:
                 self.best = results.score if results else 0.0
                 self.best_step, self.results = done, results
                 model.save(self.folder / CHECKPOINT)
@@ -514,6 +530,7 @@ def _build(
     data = open_data(config, preprocess, rank, world_size)
     model = start_model(config, data.texts)
     idle = check_edges(config, data, model.modalities)
+    check_texts(model, data)
     if rank == 0:
         _prepare_folder(config, folder)
     for source in (*data.train, *data.validation):
@@ -532,21 +549,27 @@ def _prepare_folder(config: TrainConfig, folder: Path) -> None:
     if state.exists():
         wanted = config.model_dump(mode="json")
         check_configuration(load_state(state), wanted, state, MAY_CHANGE)
-    elif (
-        folder.is_dir()
-        and any(path.name not in (CACHE, CONFIG) for path in folder.iterdir())
-        and not (folder / CONFIG).exists()
-    ):
+    elif _holds_other_things(folder):
         raise TrainingError(
             f"{folder} holds files that are no run's: name a new or an empty folder."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+        (folder / CONFIG).write_text(RESOLVED + to_yaml(config), encoding="utf-8")
     except OSError as error:
         raise TrainingError(
             f"the run's folder {folder} cannot be written ({error.strerror}): choose another."
         ) from None
+
+
+def _holds_other_things(folder: Path) -> bool:
+    """Whether a folder without a state holds what no run has written."""
+    if not folder.is_dir():
+        return False
+    written = folder / CONFIG
+    if written.exists() and not written.read_text(encoding="utf-8").startswith(RESOLVED):
+        return True
+    return not written.exists() and any(path.name != CACHE for path in folder.iterdir())
 
 
 def _is_finished(config: TrainConfig, folder: Path) -> bool:
@@ -581,6 +604,10 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
     with _quiet_lightning():
         try:
             trainer.fit(module, train_dataloaders=_Counter(), ckpt_path=resume, weights_only=True)
+        except SystemExit:
+            # lightning ends the interpreter on Ctrl-C and leaves the signal ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
         except RuntimeError as error:
             if not lost_another(error):
                 raise
@@ -605,7 +632,7 @@ def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:
             parameters=sum(parameter.numel() for parameter in module.model.parameters()),
             sets=_set_facts(config, module),
             configuration=to_yaml(config),
-            hardware=describe_hardware(module.device, config.fit.devices * config.fit.nodes),
+            hardware=keeper.hardware,
             minutes=state["fit"]["used_s"] / 60,
             steps=state["global_step"],
             best_step=keeper.best_step if found else None,
