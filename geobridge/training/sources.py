@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -44,7 +45,7 @@ class Record:
         texts: its sentences, any one of which may be told.
         lat: WGS-84 degrees, NaN where unknown.
         lon: the same.
-        text_group: places of one group may share a text.
+        text_group: places of one group may share a text, whatever they say.
     """
 
     name: str
@@ -230,9 +231,10 @@ class PictureSource:
         self.records = list(records)
         self.lat = np.array([record.lat for record in records])
         self.lon = np.array([record.lon for record in records])
-        self.text_key = np.array([_text_key(record) for record in records], np.int64)
+        self.text_key = _text_keys(records)
         self.preprocess = preprocess
         self.ground = settings.look == "ground"
+        self._seen_twice = np.array([_seen_twice(record) for record in records], bool)
         _check_square(preprocess, self.name)
         self._where: dict[View, NDArray[np.int64]] = {}
         self._stores: dict[View, PictureStore] = {}
@@ -298,6 +300,9 @@ class PictureSource:
 
     def draw(self, rows: Sequence[int], generator: torch.Generator | None) -> Batch:
         """See `Source.draw`; plainly, a place of several texts tells the first.
+
+        Plainly, ground of a single picture is shown by the satellite alone: beside itself it would
+        be found by identical pixels.
 
         Raises:
             ImageError: a picture that is not cached cannot be decoded, or is gone.
@@ -365,17 +370,20 @@ class PictureSource:
     ) -> tuple[dict[View, Tensor], dict[Modality, Tensor]]:
         """Two looks at each place: at its two pictures where it has both, else at its only one."""
         everyone = torch.arange(len(rows))
-        seen = self._ground_pictures("drone", rows)
         mapped = self._ground_pictures("satellite", rows)
-        pictures: dict[View, Tensor] = {
-            "drone": self._resized(seen, "drone"),
-            "satellite": self._resized(mapped, "satellite"),
-        }
         if generator is not None:
+            seen = self._ground_pictures("drone", rows)
             size = self.preprocess["satellite"].height  # the drone's as well
             drone, satellite = two_looks(seen, mapped, size, generator, self.settings.looks)
-            pictures = {"drone": drone, "satellite": satellite}
-        return pictures, {"drone": everyone, "satellite": everyone}
+            pictures: dict[View, Tensor] = {"drone": drone, "satellite": satellite}
+            return pictures, {"drone": everyone, "satellite": everyone}
+        pictures = {"satellite": self._resized(mapped, "satellite")}
+        held: dict[Modality, Tensor] = {"satellite": everyone}
+        twice = np.flatnonzero(self._seen_twice[rows])
+        if len(twice):
+            pictures["drone"] = self._resized(self._ground_pictures("drone", rows[twice]), "drone")
+            held["drone"] = torch.from_numpy(twice)
+        return pictures, held
 
     def _ground_pictures(self, view: View, rows: NDArray[np.int64]) -> Tensor:
         """One picture of the ground for each place, of this view where it has one."""
@@ -519,11 +527,38 @@ def _check_square(preprocess: Mapping[View, Preprocess], name: str) -> None:
             )
 
 
-def _text_key(record: Record) -> int:
-    """Equal for places of one group, else for places of the same sentences."""
-    if record.text_group:
-        return _key(record.text_group)
-    return _key("\n".join(record.texts) + "\n" if record.texts else f"\0{record.name}")
+def _seen_twice(record: Record) -> bool:
+    """Whether ground has two pictures; one file in both columns is one picture."""
+    return len({*record.pictures.values()}) > 1
+
+
+def _text_keys(records: Sequence[Record]) -> NDArray[np.int64]:
+    """Equal for places that share a group or any sentence, also through others: int64 (N,).
+
+    Which of its sentences a place tells is drawn anew each time. So places of `a, b`, of `b, c` and
+    of `c` alone have one key: no two places of different keys can ever tell the same.
+    """
+    leaders: dict[str, str] = {}
+
+    def leader_of(label: str) -> str:
+        while (above := leaders.setdefault(label, label)) != label:
+            leaders[label] = leaders[above]  # halves the way for the next who asks
+            label = above
+        return label
+
+    labels = [_labels(record) for record in records]
+    for own in labels:
+        for first, second in pairwise(own):
+            # The least of all leads, so that a key does not hang on the order of the places.
+            lower, higher = sorted((leader_of(first), leader_of(second)))
+            leaders[higher] = lower
+    return np.array([_key(leader_of(own[0])) for own in labels], np.int64)
+
+
+def _labels(record: Record) -> list[str]:
+    """What a place may share with others, its group and its sentences; at least its name."""
+    group = [f"\0{record.text_group}"] if record.text_group else []
+    return [*group, *(f"{text}\n" for text in record.texts)] or [f"\0\0{record.name}"]
 
 
 def _key(words: str) -> int:

@@ -308,6 +308,35 @@ def test_text_keys_agree_for_one_group_or_the_same_sentences(tiny_places, tiny_t
     assert grouped[2] == keys[0]
 
 
+def test_text_keys_join_all_who_may_tell_the_same(tmp_path):
+    told = {
+        "a.jpg": ("one", "two"),
+        "b.jpg": ("three", "four"),
+        "c.jpg": ("three", "two"),  # joins the two before
+        "d.jpg": ("five",),
+        "e.jpg": ("six", "five"),
+        "f.jpg": ("seven",),
+    }
+    groups = {"e.jpg": "g", "f.jpg": "g"}
+    rows = [
+        {"satellite": name, "text": text, "text_group": groups.get(name, "")}
+        for name, texts in told.items()
+        for text in texts
+    ]
+    for name in (*told, "g.jpg", "h.jpg"):
+        write_picture(tmp_path / name, 1)
+    rows += [{"satellite": "g.jpg"}, {"satellite": "h.jpg", "text_group": "g"}]
+
+    keys = open_source(table=write_table(tmp_path / "t.csv", rows)).text_key.tolist()
+
+    assert keys[0] == keys[1] == keys[2]
+    # By a sentence, by the group, and by the group without any sentence.
+    assert keys[3] == keys[4] == keys[5] == keys[7]
+    assert len({keys[0], keys[3], keys[6]}) == 3
+    again = open_source(table=write_table(tmp_path / "u.csv", rows[::-1])).text_key.tolist()
+    assert again[::-1][:2] + again[::-1][3:6] == keys[:2] + keys[3:6]
+
+
 def test_cached_places_are_drawn_as_from_their_files(tiny_places, tmp_path):
     plain, held = (open_source(places=tiny_places, cache=cache) for cache in (False, True))
     plain.cache(tmp_path)
@@ -345,19 +374,9 @@ def test_ground_is_seen_twice_from_two_dates_or_from_one(tiny_table):
     assert source.has("satellite").all()
     assert not source.has("street").any()
 
-    batch = source.draw([0, 4], None)
-
     folder = Path(tiny_table).parent / "pictures"
     held = Preprocess(24, 24)
     names = {"drone": ("ground0_0", "captioned1"), "satellite": ("ground0_1", "captioned1")}
-    for view, files in names.items():
-        assert batch.rows[view].tolist() == [0, 1]
-        ground = torch.stack(
-            [held.prepare(read_image(folder / f"{file}.jpg")).contiguous() for file in files]
-        )
-        expected = torch.nn.functional.interpolate(ground, (16, 16), mode="bicubic", antialias=True)
-        assert torch.equal(batch.pictures[view], expected)
-
     seen = source.draw([0, 4], generator(3))
     grounds = [
         torch.stack([held.prepare(read_image(folder / f"{file}.jpg")) for file in names[view]])
@@ -368,12 +387,41 @@ def test_ground_is_seen_twice_from_two_dates_or_from_one(tiny_table):
     assert torch.equal(seen.pictures["satellite"], satellite)
 
 
+def test_plain_ground_of_one_picture_is_not_compared_with_itself(tiny_table, tmp_path):
+    source = open_source(table=tiny_table, look="ground", pixels=24)
+
+    batch = source.draw([4, 0, 1], None)
+
+    folder = Path(tiny_table).parent / "pictures"
+    held = Preprocess(24, 24)
+    rows = {"drone": [1, 2], "satellite": [0, 1, 2]}
+    names = {
+        "drone": ("ground0_0", "ground1_0"),
+        "satellite": ("captioned1", "ground0_1", "ground1_1"),
+    }
+    for view, files in names.items():
+        assert batch.rows[view].tolist() == rows[view]
+        ground = torch.stack(
+            [held.prepare(read_image(folder / f"{file}.jpg")).contiguous() for file in files]
+        )
+        expected = torch.nn.functional.interpolate(ground, (16, 16), mode="bicubic", antialias=True)
+        assert torch.equal(batch.pictures[view], expected)
+    assert source.draw([4], None).modalities == ("satellite", "text")
+    # A picture of a drone alone is the ground as well, and one file twice is one picture.
+    path = table(tmp_path, "drone,satellite\na.jpg,\nb.jpg,b.jpg\na.jpg,b.jpg\n")
+    alone = open_source(table=path, look="ground").draw([0, 1, 2], None)
+    assert {view: rows.tolist() for view, rows in alone.rows.items()} == {
+        "drone": [2],
+        "satellite": [0, 1, 2],
+    }
+
+
 def test_ground_has_no_street_pictures(tiny_places):
     with pytest.raises(TrainingError, match="has street pictures, which are no pictures of the g"):
         open_source(places=tiny_places, look="ground")
 
     source = open_source(places=tiny_places, look="ground", views=["satellite", "text"])
-    assert source.draw([0], None).modalities == ("drone", "satellite", "text")
+    assert source.draw([0], generator()).modalities == ("drone", "satellite", "text")
 
 
 @pytest.mark.parametrize(
