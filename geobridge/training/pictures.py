@@ -19,6 +19,10 @@ from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.imagery.street import street_field
 
+DECODING = 1
+"""Version of how a file becomes pixels. Raise it with every change that alters them: caches of
+decoded pictures belong to one version, and are written again for another."""
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -65,8 +69,8 @@ class PictureStore:
         """Decode all pictures into one file in a folder, once; later runs find it there.
 
         The file appears whole or not at all, and one process writes it while others wait. It
-        belongs to the paths, their sizes and times of change, and the size pictures are brought
-        to; one that has not the length it should have is written again.
+        belongs to the paths, their sizes and times of change, the size pictures are brought to, and
+        the version of the decoding; one that has not the length it should have is written again.
 
         Args:
             folder: made if it is missing.
@@ -94,7 +98,8 @@ class PictureStore:
             ) from error
 
     def _digest(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.preprocess.to_dict(), sort_keys=True).encode())
+        how = json.dumps([DECODING, self.preprocess.to_dict()], sort_keys=True)
+        digest = hashlib.sha256(how.encode())
         for path in self.paths:
             try:
                 status = path.stat()

@@ -73,6 +73,15 @@ def test_a_store_of_nothing_caches_nothing(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_pictures_of_another_decoding_are_decoded_again(store, paths, tmp_path, monkeypatch):
+    store.cache(tmp_path / "cache")
+    monkeypatch.setattr(pictures, "DECODING", pictures.DECODING + 1)
+
+    PictureStore(paths, SMALL).cache(tmp_path / "cache")
+
+    assert len(list((tmp_path / "cache").glob("*.pictures"))) == 2
+
+
 def test_a_later_run_decodes_nothing(store, paths, tmp_path, monkeypatch):
     store.cache(tmp_path / "cache")
     monkeypatch.setattr(pictures, "read_image", None)
