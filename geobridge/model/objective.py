@@ -40,7 +40,8 @@ class ObjectiveConfig(Settings):
         anchors: `both` draws views to each other and to the text (the paper), `none` only views
             to each other, `text-only` only views to the text.
         image_edges: pairs of views that are drawn together, as `[drone, satellite]` or `D-S`; the
-            paper's three by default. `[D-S, P-S]` is the satellite-centric baseline.
+            paper's three by default. `[D-S, P-S]` is the satellite-centric baseline. Not with
+            the anchors `text-only`, which draw no two views together.
         text_views: views that the text is drawn to.
         loss: `info_nce` (a softmax over the batch, the paper) or `sigmoid` (each pair by itself,
             SigLIP, arXiv 2303.15343), which has a learnable bias beside its temperature.
@@ -58,7 +59,8 @@ class ObjectiveConfig(Settings):
             text edges that is not the caption's own place but what the model finds already (soft
             bootstrapping, arXiv 1412.6596; on the gradient it acts as a smaller weight). A text
             gets the more of it, the less all views of its place together agree with it, compared
-            with the best text of the batch. 0 takes every caption at its word.
+            with the best text of the batch. 0 takes every caption at its word. Not with the
+            anchors `none`, which read no caption.
     """
 
     anchors: Literal["none", "text-only", "both"] = "both"
@@ -104,6 +106,16 @@ class ObjectiveConfig(Settings):
             raise ValueError(
                 f"initial_temperature {self.initial_temperature} is below 1 / max_scale: raise it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        """What would say nothing is refused; a resolved configuration names every default."""
+        usual = type(self).model_fields
+        if self.anchors == "text-only" and self.image_edges != usual["image_edges"].default:
+            raise ValueError("image_edges mean nothing beside anchors 'text-only': leave one out")
+        if self.anchors == "none" and self.text_soft_targets:
+            raise ValueError("text_soft_targets mean nothing beside anchors 'none': leave one out")
         return self
 
     def edges(self) -> tuple[Edge, ...]:

@@ -127,7 +127,9 @@ class DataSettings(Settings):
 
     Attributes:
         train: sets that are mixed into every batch.
-        validation: sets that choose the best checkpoint; never the test's.
+        validation: sets that choose the best checkpoint; of other places than those that train.
+
+    No set of either is of the split `test`.
     """
 
     train: list[SourceSettings] = Field(min_length=1)
@@ -141,6 +143,31 @@ class DataSettings(Settings):
                 "of it with `geobridge world build`, and name their folder"
             )
         return self
+
+    @model_validator(mode="after")
+    def _roles_are_apart(self) -> Self:
+        """Places have one role: they teach, or choose the best checkpoint, or are the test's."""
+        if any(source.split == "test" for source in (*self.train, *self.validation)):
+            raise ValueError(
+                "the split 'test' is never trained on, nor does it choose the best checkpoint: "
+                "name another split"
+            )
+        for held in self.validation:
+            if any(_overlap(source, held) for source in self.train):
+                raise ValueError(
+                    f"{held.places or held.table} teaches and validates with the same places: give "
+                    f"each role a split of its own, or validate on another set"
+                )
+        return self
+
+
+def _overlap(first: SourceSettings, second: SourceSettings) -> bool:
+    """Whether two sets may read the same places of the same folder or table."""
+    apart = first.split and second.split and first.split != second.split
+    return not apart and any(
+        one is not None and other is not None and one.resolve() == other.resolve()
+        for one, other in ((first.places, second.places), (first.table, second.table))
+    )
 
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -177,7 +204,8 @@ class FitSettings(Settings):
             part is in memory at a time; the whole batch at once where it is left out.
         standardize: batch statistics before each last layer, folded into the weights when saved.
             Needed from drawn weights; of no use on trained ones.
-        ema: decay of an average of the weights that is validated and saved instead of them.
+        ema: decay of an average of the weights that is validated and saved instead of them; not
+            together with `standardize`.
         accelerator: words of lightning: `auto`, `cpu`, `gpu`.
         devices: processes on each machine.
         nodes: machines.
@@ -214,6 +242,15 @@ class FitSettings(Settings):
     def _average_is_whole(self) -> Self:
         if self.ema and self.strategy == "fsdp":
             raise ValueError("ema averages whole weights, and fsdp divides them: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_fit(self) -> Self:
+        if self.ema and self.standardize:
+            raise ValueError(
+                "standardize folds statistics of the last weights, which do not fit the averaged "
+                "ones of ema: leave one out"
+            )
         return self
 
 

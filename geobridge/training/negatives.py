@@ -48,7 +48,7 @@ class NegativesConfig(Settings):
             they would keep the loss where it begins.
         full: share of the run from which on `share` is reached; it rises linearly in between.
         nearest: how many neighbours of each place are remembered.
-        refresh_epochs: epochs between two minings, and before the first.
+        refresh_epochs: epochs between two minings, and before the first; of `mined` alone.
     """
 
     kind: Literal["random", "neighbours", "mined"] = "random"
@@ -62,6 +62,17 @@ class NegativesConfig(Settings):
     def _rises(self) -> Self:
         if self.full < self.starts:
             raise ValueError(f"full {self.full} comes before starts {self.starts}: let it be later")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        # Compared with the default, because a resolved configuration names everything.
+        usual = type(self).model_fields["refresh_epochs"].default
+        if self.kind != "mined" and self.refresh_epochs != usual:
+            raise ValueError(
+                f"refresh_epochs means nothing beside kind {self.kind!r}, which mines nothing: "
+                f"leave it out"
+            )
         return self
 
     def share_at(self, progress: float) -> float:

@@ -238,11 +238,69 @@ def test_a_change_that_is_none_is_refused(change, sentence, tmp_path):
         ({"optimizer": {"betas": [0.9, 1.0]}}, "at 'optimizer.betas.1'"),
         ({"optimizer": {"learning_rate": float("nan")}}, "at 'optimizer.learning_rate'"),
         ({"objective": {"anchors": "some"}}, "at 'objective.anchors'"),
+        ({"data": {"train": [{"places": "a", "split": "test"}]}},
+         "at 'data': the split 'test' is never trained on, nor does it choose .* another split"),
+        ({"data": {"validation": [{"table": "a.csv", "split": "test"}]}}, "the split 'test' is n"),
+        ({"fit": {"ema": 0.9, "standardize": True}},
+         "at 'fit': standardize folds statistics .* averaged ones of ema: leave one out"),
+        ({"objective": {"anchors": "none", "text_soft_targets": 0.1}},
+         "at 'objective': text_soft_targets mean nothing beside anchors 'none': leave one out"),
+        ({"objective": {"anchors": "text-only", "image_edges": ["D-S"]}},
+         "at 'objective': image_edges mean nothing beside anchors 'text-only': leave one out"),
+        ({"negatives": {"kind": "neighbours", "refresh_epochs": 2}},
+         "at 'negatives': refresh_epochs means nothing beside kind 'neighbours', which mines no"),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_is_named(changes, sentence):
     with pytest.raises(TrainingError, match=sentence):
         tiny_run("here", **changes)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [
+        ({"places": "a"}, {"places": "a"}),
+        ({"places": "a", "split": "train"}, {"places": "b/../a"}),
+        ({"places": "a"}, {"places": "a", "split": "val"}),
+        (
+            {"table": "a.csv", "split": "val"},
+            {"table": "a.csv", "split": "val", "views": ["drone"]},
+        ),
+    ],
+)
+def test_places_do_not_validate_what_they_teach(train, validation):
+    data = {"train": [{"places": "other"}, train], "validation": [validation]}
+
+    with pytest.raises(TrainingError, match=r"at 'data': .*a(\.csv)? teaches and validates with"):
+        tiny_run("here", data=data)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [
+        ({"places": "a", "split": "train"}, {"places": "a", "split": "val"}),
+        ({"places": "a"}, {"places": "b"}),
+        ({"places": "a"}, {"table": "a"}),
+    ],
+)
+def test_other_splits_or_folders_validate(train, validation):
+    config = tiny_run("here", data={"train": [train], "validation": [validation]})
+
+    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": {"anchors": "text-only"}},
+        {"objective": {"anchors": "none", "image_edges": ["D-S"]}},
+        {"negatives": {"kind": "mined", "refresh_epochs": 3}},
+    ],
+)
+def test_a_resolved_configuration_names_what_means_nothing(changes):
+    config = tiny_run("here", **changes)
+
+    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize("data", [None, [], "words", 3])
