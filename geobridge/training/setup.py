@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import torch
 from tokenizers import Tokenizer
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from geobridge.errors import TrainingError
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.model.checkpoint import CONFIG, find_checkpoint
 from geobridge.model.config import ModelConfig, parse_config, read_config, read_preset
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.objective import ObjectiveConfig
+from geobridge.model.objective import Edge, ObjectiveConfig
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
 from geobridge.training.maps import MapSource
@@ -177,16 +178,23 @@ def open_data(
 def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...]) -> list[str]:
     """Compare the edges of the objective with what the places have.
 
+    An edge compares places with each other: it needs two of them in a batch. That a batch can hold
+    two is what is known at the start, not that each does.
+
+    Args:
+        config: of the run.
+        data: its sets.
+        modalities: what the model takes.
+
     Returns:
-        The edges that no place can teach, such as `drone-street`.
+        The edges that no batch can teach, such as `drone-street`.
 
     Raises:
-        TrainingError: nothing can be learned, or an edge that the configuration names has no
-            place in any set.
+        TrainingError: nothing can be learned, or an edge that the configuration names cannot.
     """
     objective, usual = config.objective, ObjectiveConfig()
     taught = {
-        edge: set(edge) <= set(modalities) and any(_teaches(source, edge) for source in data.train)
+        edge: set(edge) <= set(modalities) and _most_in_a_batch(config, data, edge) >= 2
         for edge in objective.edges()
     }
     idle = ["-".join(edge) for edge, has in taught.items() if not has]
@@ -200,9 +208,10 @@ def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...
     if missing or not any(taught.values()):
         sets = ", ".join(source.name for source in data.train)
         raise TrainingError(
-            f"no place of {sets} has both modalities of {', '.join(missing or idle)}, or the "
-            f"model does not take them: add the columns it needs, or leave the edge out of "
-            f"objective.image_edges, text_views or anchors."
+            f"no batch of {sets} can hold two places with both modalities of "
+            f"{', '.join(missing or idle)}, or the model does not take them: add the columns it "
+            f"needs, make the batch larger, or leave the edge out of objective.image_edges, "
+            f"text_views or anchors."
         )
     return idle
 
@@ -211,20 +220,52 @@ def check_texts(model: GeoBridge, data: Data) -> None:
     """Make sure at the start that the model can read every sentence of files.
 
     Raises:
-        TrainingError: sentences have more tokens than the model takes; counts them by set.
+        TrainingError: sentences of a set have more tokens than the model takes; counts them and
+            names the place of the first.
     """
     if model.tokenizer is None or model.config.text is None:
         return
     most = model.config.text.max_tokens
     for source in (*data.train, *data.validation):
-        texts = [] if isinstance(source, WorldSource) else source.texts
-        lengths = [len(encoding.ids) for encoding in model.tokenizer.encode_batch(texts)]
-        long = [text for text, length in zip(texts, lengths, strict=True) if length > most]
+        if not isinstance(source, PictureSource):
+            continue
+        told = [(record.name, text) for record in source.records for text in record.texts]
+        found = model.tokenizer.encode_batch([text for _, text in told])
+        long = [item for item, words in zip(told, found, strict=True) if len(words.ids) > most]
         if long:
+            name, text = long[0]
             raise TrainingError(
-                f"{len(long)} of {len(texts)} texts of {source.name} have more than the {most} "
-                f"tokens that model {model.name!r} takes (as {long[0][:60]!r}... has): shorten "
-                f"them, or raise model.settings.text.max_tokens where the model is new."
+                f"{len(long)} of {len(told)} texts of {source.name} have more than the {most} "
+                f"tokens that model {model.name!r} takes, first that of {name} ({text[:60]!r}...): "
+                f"shorten them, or raise model.settings.text.max_tokens where the model is new."
+            )
+
+
+def check_normalisation(config: TrainConfig, model: GeoBridge) -> None:
+    """Refuse batch normalisation where the batch it sees is not the whole one.
+
+    In parts, or in several processes, each part would be normalised by its own statistics, and
+    the gradient would be that of no batch. What is frozen keeps the statistics it has.
+
+    Args:
+        config: of the run.
+        model: as `select` left it.
+
+    Raises:
+        TrainingError: batch normalisation trains under `fit.chunk` or in several processes.
+    """
+    fit = config.fit
+    several = fit.devices * fit.nodes > 1
+    if fit.chunk is None and not several:
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and any(p.requires_grad for p in module.parameters()):
+            parts = "several processes" if several else f"parts of fit.chunk {fit.chunk}"
+            raise TrainingError(
+                f"{name} of model {model.name!r} normalises by the batch, and {parts} would each "
+                f"be normalised by statistics of their own: set model.settings.image.norm to "
+                f"layer where the model is new, else train it frozen, or in one process without "
+                f"fit.chunk."
             )
 
 
@@ -261,7 +302,15 @@ def _open_files(
     return PictureSource(settings, preprocess, read_records(settings))
 
 
-def _teaches(source: Opened, edge: tuple[Modality, Modality]) -> bool:
-    if isinstance(source, WorldSource):
-        return source.shows(edge[0]) and source.shows(edge[1])
-    return bool((source.has(edge[0]) & source.has(edge[1])).any())
+def _most_in_a_batch(config: TrainConfig, data: Data, edge: Edge) -> int:
+    """How many places with both modalities of an edge the joint batch can hold at most."""
+    first, second = edge
+    processes = config.fit.devices * config.fit.nodes
+    most = 0
+    for settings, source in zip(config.data.train, data.train, strict=True):
+        drawn = settings.per_batch * processes
+        if isinstance(source, WorldSource):
+            most += drawn if source.shows(first) and source.shows(second) else 0
+        else:
+            most += min(drawn, int((source.has(first) & source.has(second)).sum()))
+    return most

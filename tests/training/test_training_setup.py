@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from training_stage import TRAIN, VAL, picture, tiny_run
+from training_stage import TRAIN, VAL, picture, tiny_run, write_picture, write_table
 
 from geobridge.errors import ModelError, PlacesError, TrainingError, WorldError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training.maps import MapSource
+from geobridge.training.parameters import ParametersConfig, select
 from geobridge.training.setup import (
     check_edges,
+    check_normalisation,
     check_texts,
     open_data,
     open_parts,
@@ -273,7 +275,8 @@ def test_sentences_that_are_too_long_are_counted_at_the_start(tiny_config, tiny_
     # has 34 tokens and the one with the harbour 24; the first is told of places 1, 9 and 13.
     mute = start_model(config, ["z"])
     with pytest.raises(
-        TrainingError, match=r"^3 of 14 texts of .* more than the 24 tokens .* \(as 'red roofs"
+        TrainingError,
+        match=r"^3 of 14 texts .* more than the 24 tokens .* first that of p01 \('red roofs",
     ):
         check_texts(mute, data)
     check_texts(start_model(tiny_config(model={"settings": {"text": None}}), []), data)
@@ -350,7 +353,7 @@ def test_edges_that_no_place_teaches_are_said_or_refused_where_they_are_named(
     # Named by their default, as a resolved configuration does, they are not asked for.
     named = tiny_config(data=data).objective.model_dump(mode="json")
     assert checked(tiny_config(data=data, objective=named)) == idle
-    with pytest.raises(TrainingError, match=r"no place of .*table.csv has both modalities of str"):
+    with pytest.raises(TrainingError, match=r"no batch of .*table.csv can hold two places with"):
         checked(tiny_config(data=data, objective={"image_edges": ["D-S", "P-S"]}))
     with pytest.raises(TrainingError, match=r"modalities of text-drone, or the model .*: add the"):
         checked(tiny_config(data=data, objective={"text_views": ["drone", "satellite"]}))
@@ -358,12 +361,64 @@ def test_edges_that_no_place_teaches_are_said_or_refused_where_they_are_named(
 
 def test_a_run_that_nothing_teaches_is_refused(tiny_config, tiny_places):
     data = one_set(places=str(tiny_places), views=["drone"])
-    with pytest.raises(TrainingError, match="has both modalities of drone-street, street-satell"):
+    with pytest.raises(TrainingError, match="with both modalities of drone-street, street-satell"):
         checked(tiny_config(data=data))
 
     mute = tiny_config(model={"settings": {"text": None}}, objective={"anchors": "text-only"})
     with pytest.raises(TrainingError, match="or the model does not take them"):
         checked(mute)
+
+
+def test_an_edge_of_a_single_place_teaches_nothing(tiny_config, tmp_path):
+    rows = [{"drone": "0.jpg", "satellite": "1.jpg", "street": "2.jpg"}]
+    rows += [{"drone": f"{number}.jpg", "satellite": f"{number + 1}.jpg"} for number in (3, 5)]
+    for number in range(7):
+        write_picture(tmp_path / f"{number}.jpg", number)
+    table = str(write_table(tmp_path / "t.csv", rows))
+    texts = ["text-drone", "text-street", "text-satellite"]
+
+    config = tiny_config(data=one_set(table=table))
+
+    assert checked(config) == ["drone-street", "street-satellite", *texts]
+    # The same place once in each of two sets is two places of a batch, as far as is known.
+    twice = {"train": [{"table": table}, {"table": table}], "validation": []}
+    assert checked(tiny_config(data=twice)) == texts
+
+
+def test_a_batch_of_one_place_is_refused_unless_another_process_has_one(tiny_config, tiny_places):
+    data = {"train": [{"places": str(tiny_places), "split": "train", "per_batch": 1}]}
+
+    with pytest.raises(TrainingError, match=r"can hold two places .* make the batch larger, or l"):
+        checked(tiny_config(data=data))
+
+    assert checked(tiny_config(data=data, fit={"devices": 2})) == []
+    assert checked(tiny_config(data={"train": data["train"] * 2})) == []
+
+
+# Batch normalisation.
+
+
+@pytest.mark.parametrize(
+    ("fit", "part"),
+    [
+        ({"chunk": 2}, "parts of fit.chunk 2 would each"),
+        ({"devices": 2}, "several processes would each"),
+        ({"nodes": 2}, "several processes would each"),
+    ],
+)
+def test_batch_normalisation_trains_on_whole_batches_alone(fit, part, tiny_config):
+    batch = {"settings": {"image": {"norm": "batch"}}}
+    whole, divided = tiny_config(model=batch), tiny_config(model=batch, fit=fit)
+    model = start_model(whole, TEXTS)
+
+    check_normalisation(whole, model)
+    with pytest.raises(TrainingError, match=rf"normalises by the batch, and {part} .* to layer"):
+        check_normalisation(divided, model)
+
+    select(model, ParametersConfig(train="heads"))
+    check_normalisation(divided, model)
+    layer = tiny_config(model={"settings": {"image": {"norm": "layer"}}}, fit=fit)
+    check_normalisation(layer, start_model(layer, TEXTS))
 
 
 def test_the_planet_teaches_all_but_what_it_is_told_to_lack(tiny_config):
