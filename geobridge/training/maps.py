@@ -46,6 +46,10 @@ _MIN_PLACES, _MAX_PLACES = 4096, 65_536
 # Footprints around a footprint that a tilted camera may see.
 _TILTED_MARGIN = 1.0
 _BLOCK_PX = 512
+# Rows that are mirrored at once, and the distance of what has nothing to mirror.
+_MIRROR_ROWS, _NOWHERE = 64, 65_535
+# Maps without a footprint that are named.
+_NAMED = 3
 _PICTURES = {".tif", ".tiff", ".vrt", ".mbtiles", ".jpg", ".jpeg", ".png", ".webp", ".jp2"}
 
 
@@ -64,7 +68,8 @@ class _Layer:
         share: float32 (rows, columns), share with data of each footprint that begins (top left)
             in a cell.
         cell_m: side of a cell.
-        pixels: uint8 (3, H, W), mirrored at the map's edges; None while it is read piece by piece.
+        pixels: uint8 (3, H, W), mirrored where there is no data; None while it is read piece by
+            piece.
         corner_m: top left of the pixels, metres east and north.
     """
 
@@ -79,6 +84,21 @@ class _Layer:
     cell_m: float
     pixels: NDArray[np.uint8] | None = None
     corner_m: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def has_footprints(self) -> bool:
+        """Whether it holds any whole footprint."""
+        return bool((self.share >= MIN_VALID).any())
+
+    def covered(self) -> tuple[float, float, float, float]:
+        """Rectangle around its footprints: top, bottom, left, right in metres from its top left."""
+        row, col = np.nonzero(self.share >= MIN_VALID)
+        return (
+            float(row.min()) * self.cell_m,
+            float(row.max() + _CELLS) * self.cell_m,
+            float(col.min()) * self.cell_m,
+            float(col.max() + _CELLS) * self.cell_m,
+        )
 
     def centers(self) -> NDArray[np.float64]:
         """Centres of the footprints that may be drawn, (n, 2), metres east and north."""
@@ -105,17 +125,18 @@ class MapSource:
 
     Places are drawn once, from the seed: one for every sixteenth of a footprint each way, at most
     65,536; on small maps they lie closer, to make up 4,096. What is seen of them is drawn anew
-    each time.
+    each time. Maps without a whole footprint are left out. Beyond its ground a map is mirrored.
 
     Args:
         settings: `maps` names georeferenced rasters, folders of them, or folders of XYZ tiles (of
             which the finest zoom is taken); `looks.footprint_m` is the side of a footprint;
             `pixels` the side at which a footprint is held (1.5 times the model's by default).
         preprocess: of the model, by view.
-        seed: decides which footprints are drawn.
+        seed: decides which footprints are drawn, and how they look where no generator does.
 
     Attributes:
-        name: the maps.
+        name: the maps, and which of them are left out.
+        left_out: names of the maps without a whole footprint.
         lat: float64 (N,), centres of the footprints, WGS-84 degrees.
         lon: float64 (N,), the same.
         text_key: int64 (N,), all different.
@@ -131,12 +152,22 @@ class MapSource:
     ) -> None:
         maps = settings.maps or []
         self.name = ", ".join(str(path) for path in maps)
+        self.seed = seed
         self.looks: LooksConfig = settings.looks
         self.footprint_m = self.looks.footprint_m
         self.size = _side_of(preprocess)
         sources = [source for path in maps for source in _find_maps(path)]
-        self._layers = [_survey(name, source, self.footprint_m) for name, source in sources]
-        native_px = self.footprint_m / min(_gsd_m(source) for _, source in sources)
+        surveyed = [_survey(name, source, self.footprint_m) for name, source in sources]
+        self._layers = [layer for layer in surveyed if layer.has_footprints]
+        self.left_out = [layer.name for layer in surveyed if not layer.has_footprints]
+        if not self._layers:
+            raise TrainingError(
+                f"{self.name} holds no whole footprint of {self.footprint_m:g} m with data: use "
+                f"a smaller footprint, or a larger map."
+            )
+        if self.left_out:
+            self.name += f" without {_named(self.left_out)} (no whole footprint with data)"
+        native_px = self.footprint_m / min(_gsd_m(layer.source) for layer in self._layers)
         held_px = settings.pixels or _OVERSAMPLING * self.size
         # Pixels of a footprint as held, and of the square around it that looks may show.
         self._held_px = math.ceil(min(held_px, native_px))
@@ -148,11 +179,6 @@ class MapSource:
         """Draw the footprints."""
         found = [layer.centers() for layer in self._layers]
         layer = np.repeat(np.arange(len(found)), [len(centers) for centers in found])
-        if not len(layer):
-            raise TrainingError(
-                f"{self.name} holds no whole footprint of {self.footprint_m:g} m with data: use "
-                f"a smaller footprint, or a larger map."
-            )
         wanted = len(layer) * _PLACES_PER_FOOTPRINT // _CELLS**2
         count = min(len(layer), _MAX_PLACES, max(_MIN_PLACES, wanted))
         chosen = np.random.default_rng(seed).permutation(len(layer))[:count]
@@ -194,29 +220,26 @@ class MapSource:
                 progress(number + 1, len(waiting))
 
     def draw(self, rows: Sequence[int], generator: torch.Generator | None) -> Batch:
-        """See `Source.draw`; plain, both views are the footprint as the map shows it."""
+        """See `Source.draw`.
+
+        Plain, the satellite shows the footprint as the map does; the drone's photo of it hangs on
+        the seed and on which rows are asked for together, and is the same each time.
+        """
         taken = np.asarray(rows, np.int64)
         mapped = self._patches(taken, self._layer[taken])
+        looking = generator or self._fixed_generator(taken)
+        drone, satellite = looks_at(
+            self._other_dates(taken, mapped, looking),
+            mapped,
+            torch.full((len(taken), 2), 0.5),
+            torch.full((len(taken),), self._held_px / self._patch_px),
+            torch.zeros(len(taken)),
+            self.size,
+            looking,
+            self.looks,
+        )
         if generator is None:
-            start = (self._patch_px - self._held_px) // 2
-            inside = slice(start, start + self._held_px)
-            middle = mapped[:, :, inside, inside]
-            satellite = F.interpolate(
-                middle, (self.size, self.size), mode="bicubic", antialias=True
-            )
-            drone = satellite.clone()
-        else:
-            seen = self._other_dates(taken, mapped, generator)
-            drone, satellite = looks_at(
-                seen,
-                mapped,
-                torch.full((len(taken), 2), 0.5),
-                torch.full((len(taken),), self._held_px / self._patch_px),
-                torch.zeros(len(taken)),
-                self.size,
-                generator,
-                self.looks,
-            )
+            satellite = self._north_up(mapped)
         everyone = torch.arange(len(taken))
         lat, lon = self.lat[taken], self.lon[taken]
         return Batch(
@@ -230,6 +253,18 @@ class MapSource:
                 f"lat {y:.6f}, lon {x:.6f} of {self._layers[number].name}"
                 for y, x, number in zip(lat, lon, self._layer[taken], strict=True)
             ],
+        )
+
+    def _fixed_generator(self, rows: NDArray[np.int64]) -> torch.Generator:
+        key = hashlib.blake2b(f"{self.seed} {rows.tolist()}".encode(), digest_size=7).digest()
+        return torch.Generator().manual_seed(int.from_bytes(key, "big"))
+
+    def _north_up(self, mapped: Tensor) -> Tensor:
+        """Footprints in the middle of their squares, as a gallery shows them."""
+        start = (self._patch_px - self._held_px) // 2
+        inside = slice(start, start + self._held_px)
+        return F.interpolate(
+            mapped[:, :, inside, inside], (self.size, self.size), mode="bicubic", antialias=True
         )
 
     def _other_dates(
@@ -280,13 +315,13 @@ class MapSource:
     ) -> NDArray[np.uint8]:
         side_m = self._patch_px * self.gsd_m
         # Opened anew for each batch: a handle must not be shared with a forked worker.
+        out = np.empty((len(lat), 3, self._patch_px, self._patch_px), np.uint8)
         with RasterMap(layer.source) as raster:
-            return np.stack(
-                [
-                    raster.read_north_up(y, x, side_m, self._patch_px)[0].transpose(2, 0, 1)
-                    for y, x in zip(lat, lon, strict=True)
-                ]
-            )
+            for patch, y, x in zip(out, lat, lon, strict=True):
+                pixels, valid = raster.read_north_up(y, x, side_m, self._patch_px)
+                patch[:] = pixels.transpose(2, 0, 1)
+                _mirror(patch, _unblended(valid))
+        return out
 
     def _shape(self, layer: _Layer) -> tuple[int, int]:
         return (
@@ -295,22 +330,23 @@ class MapSource:
         )
 
     def _hold(self, layer: _Layer) -> None:
-        """Read a map, without edges that are mostly empty: beyond its ground it is mirrored."""
+        """Read a map, as far as footprints cover it, and mirror it beyond its ground."""
         height, width = self._shape(layer)
         pixels = np.zeros((3, height, width), np.uint8)
-        down, across = np.zeros(height), np.zeros(width)
+        valid = np.zeros((height, width), np.bool_)
         with RasterMap(layer.source) as raster:
-            for part, block, valid in _blocks(raster, layer, (height, width), self.gsd_m):
+            for part, block, seen in _blocks(raster, layer, (height, width), self.gsd_m):
                 pixels[:, part[0], part[1]] = block.transpose(2, 0, 1)
-                down[part[0]] += valid.sum(axis=1)
-                across[part[1]] += valid.sum(axis=0)
-        rows, cols = (np.flatnonzero(filled > filled.max() / 2) for filled in (down, across))
-        filled = pixels[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+                valid[part] = seen
+        top, bottom, left, right = (side_m / self.gsd_m for side_m in layer.covered())
+        rows = slice(math.floor(top), min(height, math.ceil(bottom)))
+        cols = slice(math.floor(left), min(width, math.ceil(right)))
         margin = self._patch_px
-        layer.pixels = np.pad(filled, ((0, 0), (margin, margin), (margin, margin)), "symmetric")
+        layer.pixels = np.pad(pixels[:, rows, cols], ((0, 0), (margin, margin), (margin, margin)))
+        _mirror(layer.pixels, np.pad(_unblended(valid)[rows, cols], margin))
         layer.corner_m = (
-            layer.west_m + float(cols[0] - margin) * self.gsd_m,
-            layer.north_m - float(rows[0] - margin) * self.gsd_m,
+            layer.west_m + (cols.start - margin) * self.gsd_m,
+            layer.north_m - (rows.start - margin) * self.gsd_m,
         )
 
 
@@ -416,6 +452,79 @@ def _blocks(
             )
             rows, cols = part[0].stop - top, part[1].stop - left
             yield part, block[:rows, :cols], valid[:rows, :cols]
+
+
+def _unblended(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Data that touches what has none is left out: reading blends the two."""
+    whole = valid.copy()
+    whole[1:] &= valid[:-1]
+    whole[:-1] &= valid[1:]
+    whole[:, 1:] &= valid[:, :-1]
+    whole[:, :-1] &= valid[:, 1:]
+    return whole
+
+
+def _mirror(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
+    """Fill what has no data with the reflection of the ground nearest in its row or column.
+
+    Args:
+        pixels: uint8 (3, H, W), filled in place.
+        valid: bool (H, W), which have data; if none has, nothing is filled.
+    """
+    valid = valid.copy()
+    # Corners have no ground in their row or column until those are filled.
+    for _ in range(2):
+        if valid.all() or not valid.any():
+            return
+        away = np.full(valid.shape, _NOWHERE, np.uint16)
+        along_rows = pixels, valid, away
+        along_columns = pixels.swapaxes(1, 2), valid.T, away.T
+        for to, given, nearest in (along_rows, along_columns):
+            for first in range(0, len(given), _MIRROR_ROWS):
+                rows = slice(first, first + _MIRROR_ROWS)
+                if given[rows].all():
+                    continue
+                source, distance = _reflections(given[rows])
+                row, col = np.nonzero(distance < nearest[rows])
+                # Only what has data is looked at, and only what has none is written.
+                to[:, row + first, col] = to[:, row + first, source[row, col]]
+                nearest[row + first, col] = distance[row, col]
+        valid |= away < _NOWHERE
+
+
+def _reflections(valid: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Where in its row each pixel without data looks, and how far away data begins.
+
+    Returns:
+        Columns and distances, int32 as `valid` (R, C); the distance is `_NOWHERE` where a pixel
+        has data itself, or its row has none.
+    """
+    source, distance = _reflections_leftwards(valid)
+    mirrored, right = (found[:, ::-1] for found in _reflections_leftwards(valid[:, ::-1]))
+    is_right = right < distance
+    last = valid.shape[1] - 1
+    return np.where(is_right, last - mirrored, source), np.where(is_right, right, distance)
+
+
+def _reflections_leftwards(
+    valid: NDArray[np.bool_],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`_reflections` in the run of data to the left, to and fro in it where it is short."""
+    column = np.arange(valid.shape[1], dtype=np.int32)
+    begins = valid.copy()
+    begins[:, 1:] &= ~valid[:, :-1]
+    first = np.maximum.accumulate(np.where(begins, column, np.int32(-1)), axis=1)
+    last = np.maximum.accumulate(np.where(valid, column, np.int32(-1)), axis=1)
+    length = last - first + 1
+    beyond = (column - last - 1) % (2 * length)
+    source = np.where(beyond < length, last - beyond, first + beyond - length)
+    distance = np.minimum(column - last, _NOWHERE - 1)
+    return source, np.where(valid | (last < 0), np.int32(_NOWHERE), distance)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _margin(looks: LooksConfig) -> float:

@@ -160,6 +160,97 @@ def test_ground_beyond_the_map_is_its_reflection(tmp_path):
     assert int(drone[:, 2].min()) >= 45
 
 
+def outside_a_diamond():
+    away = np.abs(np.arange(160) - 79.5)
+    return away[:, None] + away[None, :] > 80
+
+
+def outside_an_l():
+    outside = np.zeros((160, 160), bool)
+    outside[:110, 50:] = True
+    return outside
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("outside", [outside_a_diamond(), outside_an_l()], ids=["diamond", "L"])
+def test_a_map_that_does_not_fill_its_rectangle_shows_what_lies_there(tmp_path, outside, held):
+    pixels = ramps(160, 160)
+    pixels[..., :2] += 40
+    pixels[outside] = 0
+    path = write(tmp_path / "town.tif", pixels, nodata=0)
+    town, tilted = source(path, **STILL), source(path, shift=0.5, tilt_share=1.0, sensor=0.0)
+    if held:
+        town.cache(tmp_path)
+        tilted.cache(tmp_path)
+    every = range(0, len(town), 1 if held else 40)
+
+    batch = town.draw(every, None)
+
+    col, row = to_pixel(batch.lat.numpy(), batch.lon.numpy())
+    for view in ("satellite", "drone"):
+        red, green = middle(batch.pictures[view])
+        np.testing.assert_allclose(red, col + 40, atol=1.3)
+        np.testing.assert_allclose(green, row + 40, atol=1.3)
+    # Beyond its ground it is mirrored: 50 is the blue of all of it, but for single pixels at the
+    # edge that reading blends with what has no data.
+    drone = tilted.draw(range(20), torch.Generator().manual_seed(0)).pictures["drone"]
+    assert (drone[:, 2] < 45).double().mean() < 0.001
+
+
+def test_ground_is_mirrored_about_its_nearest_edge():
+    def mirrored(values):
+        pixels = np.stack([np.array(values, np.uint8)] * 3)
+        maps_module._mirror(pixels, pixels[0] > 0)
+        assert (pixels == pixels[0]).all()
+        return pixels[0].tolist()
+
+    # Rightwards of 3 there are only three pixels to mirror, and then they come again.
+    assert mirrored([[0, 0, 1, 2, 3, 0, 0, 0, 0, 0]]) == [[2, 1, 1, 2, 3, 3, 2, 1, 1, 2]]
+    # Between two runs each pixel takes the nearer one.
+    assert mirrored([[1, 2, 0, 0, 0, 5, 6]]) == [[1, 2, 2, 1, 5, 5, 6]]
+    # So it does between its row and its column, the row where both are as near.
+    assert mirrored([[0, 0, 7], [0, 0, 8], [4, 5, 6]]) == [[7, 7, 7], [4, 8, 8], [4, 5, 6]]
+    # Corners with nothing in their row and column look at what was filled.
+    assert mirrored([[0, 0, 0], [0, 9, 0]]) == [[9, 9, 9], [9, 9, 9]]
+    assert mirrored([[0, 0]]) == [[0, 0]]
+
+
+def test_maps_without_a_footprint_are_left_out_and_named(tmp_path):
+    good = write(tmp_path / "good.tif", ramps())
+    small = write(tmp_path / "small.tif", ramps(30, 30))
+    empty = write(tmp_path / "empty.tif", ramps() * 0, nodata=0)
+
+    town, alone = source(small, good, empty, **STILL), source(good, **STILL)
+    town.cache(tmp_path)
+    alone.cache(tmp_path)
+
+    assert town.left_out == [str(small), str(empty)]
+    assert alone.left_out == []
+    assert f"without {small}, {empty} (no whole footprint" in town.name
+    assert np.array_equal(town.lat, alone.lat)
+    one, other = (
+        given.draw(range(20), torch.Generator().manual_seed(0)) for given in (town, alone)
+    )
+    assert torch.equal(one.pictures["drone"], other.pictures["drone"])
+
+
+def test_plain_places_are_photos_that_stay_the_same(tmp_path):
+    path = write(tmp_path / "town.tif", ramps())
+    town, again, other = source(path), source(path), source(path, seed=1)
+
+    first, same = town.draw([3, 5], None).pictures, again.draw([3, 5], None).pictures
+
+    assert torch.equal(first["drone"], same["drone"])
+    assert torch.equal(first["satellite"], same["satellite"])
+    # A model is not asked whether a picture is itself.
+    assert not torch.equal(first["drone"], first["satellite"])
+    # The gallery's picture hangs on nothing; the photo on the seed, here on the same ground.
+    other.lat, other.lon, other._layer = town.lat, town.lon, town._layer
+    seeded = other.draw([3, 5], None).pictures
+    assert torch.equal(first["satellite"], seeded["satellite"])
+    assert not torch.equal(first["drone"], seeded["drone"])
+
+
 def test_a_map_too_large_for_memory_is_read_footprint_by_footprint(tmp_path, monkeypatch):
     path = write(tmp_path / "town.tif", ramps())
     held, read = source(path, **STILL), source(path, **STILL)
