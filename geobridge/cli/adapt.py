@@ -7,6 +7,7 @@ import typer
 
 from geobridge.cli.console import output, remarks
 
+MINUTES = 10.0
 EXAMPLE = "geobridge adapt town.tif --minutes 10 --out town-mini"
 
 
@@ -21,7 +22,9 @@ def adapt(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
     model: Annotated[str, typer.Option(help="A shipped name, a folder or a hub name.")] = "mini",
-    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10.0,
+    minutes: Annotated[
+        float | None, typer.Option(help=f"How long to train. \\[default: {MINUTES}]")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="How many steps to train, instead of minutes.")
     ] = None,
@@ -42,7 +45,7 @@ def adapt(
         maps,
         model,
         out,
-        minutes=None if steps else minutes,
+        minutes=MINUTES if minutes is None and steps is None else minutes,
         steps=steps,
         footprint_m=footprint_m,
         batch=batch,

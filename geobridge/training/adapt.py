@@ -51,15 +51,20 @@ def adapt(
     """Adapt a model to maps; run again with the same arguments it goes on where it was stopped.
 
     All weights of the picture towers are trained, at a third of the rate of a training from
-    nothing. Text and street pictures keep their own layers but not the tower they share, so their
-    embeddings move a little. The calibration of estimates is dropped: it was another model's.
+    nothing. Street pictures keep their own layers but not the tower they share with the others, so
+    their embeddings move a little; text has a tower of its own, which no gradient reaches. The
+    calibration of estimates is dropped: it was another model's.
+
+    Pictures are encoded in bfloat16 on every machine, so that a run may go on on another one; on
+    CPUs that compute in it (AVX-512 BF16) a step takes a third of the time.
 
     Args:
         maps: georeferenced rasters, folders of them, or folders of XYZ tiles.
         model: what to begin with: a shipped name, a folder or a hub name.
         out: the new checkpoint. `OUT.run` beside it holds logs, and what a stopped run needs.
         minutes: how long; or
-        steps: how many steps. A run of steps resumes exactly, one of minutes by the clock.
+        steps: how many steps; one of the two. A run of steps resumes exactly, one of minutes by
+            the clock.
         footprint_m: side on the ground of the windows that photos will be compared with; the
             footprint of the gallery.
         batch: places in each step.
@@ -80,7 +85,13 @@ def adapt(
     config = adapt_config(
         maps, model, minutes, steps, footprint_m, batch, learning_rate, looks, seed
     )
-    run = out.with_name(f"{out.name}.run")
+    place = out.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise TrainingError(
+            f"the checkpoint would replace {place}, which is the folder you are in or around it: "
+            f"name a folder of its own."
+        )
+    run = place.with_name(f"{place.name}.run")
     adapted = fit(config, run, console)
     adapted.save(out)
     card = run / CHECKPOINT / "README.md"

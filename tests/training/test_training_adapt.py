@@ -41,6 +41,11 @@ def test_an_adapted_model_finds_photos_of_its_map_that_it_did_not_find(
     assert after > max(2 * before, 0.05)
     assert GeoBridge.load(out).fingerprint == adapted.fingerprint
     assert adapted.config.calibration is None
+    learned = adapted.state_dict()
+    moved = {name for name, old in one_eyed.state_dict().items() if not old.equal(learned[name])}
+    # Text has a tower of its own, which pictures do not teach.
+    assert any(name.startswith("trunks") for name in moved), moved
+    assert not [name for name in moved if "text" in name]
     assert (tmp_path / "adapted.run" / "metrics.csv").exists()
 
 
@@ -55,6 +60,14 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
     assert whole.fingerprint == first.fingerprint != other.fingerprint
     # A finished run is not trained again.
     assert run("whole", 3).fingerprint == whole.fingerprint
+
+
+def test_the_folder_one_stands_in_is_not_replaced(town_map, one_eyed_checkpoint, monkeypatch):
+    monkeypatch.chdir(one_eyed_checkpoint.parent)
+
+    for out in (".", "..", "/", one_eyed_checkpoint.parent):
+        with pytest.raises(TrainingError, match="the folder you are in"):
+            adapt([town_map], one_eyed_checkpoint, out, steps=1)
 
 
 def test_what_cannot_be_adapted_to_is_refused_in_a_sentence(
@@ -86,6 +99,39 @@ def test_the_command_says_where_the_checkpoint_is(town_map, one_eyed_checkpoint,
     assert told.exit_code == 0, told.output
     assert f"checkpoint: {out}" in told.output.replace("\n", "")
     assert GeoBridge.load(out).dim == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--steps", "5", "--minutes", "2"], "`steps` or `minutes`: name one"),
+        (["--steps", "0"], "steps: Input should be greater than or equal to 1"),
+        (["--minutes", "0"], "minutes: Input should be greater than 0"),
+    ],
+)
+def test_a_length_that_cannot_be_ends_the_command_with_2(
+    options, said, town_map, one_eyed_checkpoint, tmp_path
+):
+    given = [str(town_map), "--model", str(one_eyed_checkpoint), "--out", str(tmp_path / "out")]
+
+    told = CliRunner().invoke(app, ["adapt", *given, *options])
+
+    assert told.exit_code == 2
+    assert said in told.output
+
+
+def test_the_command_adapts_for_ten_minutes_if_nothing_is_said(monkeypatch, one_eyed, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "geobridge.training.adapt.adapt",
+        lambda *_, minutes, steps, **__: asked.append((minutes, steps)) or one_eyed,
+    )
+
+    for options in ([], ["--steps", "3"], ["--minutes", "2"]):
+        told = CliRunner().invoke(app, ["adapt", "a.tif", *options, "--out", str(tmp_path)])
+        assert told.exit_code == 0, told.output
+
+    assert asked == [(10.0, None), (None, 3), (2.0, None)]
 
 
 def test_a_map_that_is_not_there_ends_the_command_with_2(one_eyed_checkpoint, tmp_path):
