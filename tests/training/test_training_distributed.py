@@ -13,7 +13,8 @@ from training_stage import tiny_settings
 from geobridge.errors import TrainingError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training.config import FitSettings, merge_settings, parse_train_config
-from geobridge.training.processes import choose_strategy, process_place
+from geobridge.training.processes import Shards, choose_strategy, process_place
+from geobridge.training.setup import start_model
 
 SCRIPT = Path(__file__).with_name("joint_runs.py")
 TWO = {"devices": 2, "steps": 4, "log_steps": 1}
@@ -268,3 +269,10 @@ def test_an_average_of_divided_weights_is_refused(tiny_places):
 
     with pytest.raises(TrainingError, match="ema averages whole weights"):
         parse_train_config(settings, "the test")
+
+
+def test_towers_that_normalise_over_the_batch_are_not_divided(tiny_config):
+    config = tiny_config(model={"settings": {"image": {"norm": "batch"}}})
+
+    with pytest.raises(TrainingError, match="normalises over the batch and cannot be divided"):
+        Shards(start_model(config, ["a stadium by a river"]))
