@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 def test_the_best_checkpoint_is_chosen_on_the_validation_set(tiny_config, tmp_path, monkeypatch):
     scores = iter([0.2, 0.7, 0.4])
 
-    def validate(model, sources):
+    def validate(_model, _sources):
         return Validation({"D2S": next(scores)}, {"D2S": 4.0})
 
     monkeypatch.setattr(fit_module, "validate", validate)
