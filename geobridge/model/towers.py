@@ -145,9 +145,7 @@ class TextTower(nn.Module):
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer receives, (B, F) in the tower's own width; arguments as `forward`."""
         if self.kind == "clip":
-            pooled: Tensor = self.trunk.text_model(
-                input_ids=ids, attention_mask=mask
-            ).pooler_output
+            pooled: Tensor = self.trunk.text_model(input_ids=ids, attention_mask=mask).pooler_output
             return pooled
         # SigLIP reads the filling too: it was trained without a mask.
         row: Tensor = self.trunk(input_ids=ids).pooler_output
