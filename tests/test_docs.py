@@ -106,7 +106,7 @@ def test_links_between_the_pages_resolve(page):
         ("geobridge locate --gallery g --no-panorama --street s.jpg", None),
         ("geobridge world map albion/0 --out=town.tif", None),
         ("geobridge --version", None),
-        ("geobridge train", "there is no `geobridge train`"),
+        ("geobridge teach", "there is no `geobridge teach`"),
         ("geobridge world swim albion/0", "there is no `geobridge world swim`"),
         ("geobridge index a.tif --zoom 3", "`geobridge index` has no --zoom"),
         ("geobridge world map albion/0 --track t", "`geobridge world map` has no --track"),

@@ -55,6 +55,7 @@ from geobridge.training.report import RunReport
 from geobridge.training.setup import (
     Opened,
     check_edges,
+    check_normalisation,
     check_texts,
     open_data,
     open_parts,
@@ -538,6 +539,7 @@ def _build(
             with _bar(console, f"decoding {source.name}") as progress:
                 source.cache(folder / CACHE, progress)
     select(model, config.parameters, config.seed)
+    check_normalisation(config, model)
     parts = open_parts(config, data, rank, world_size)
     stream = Stream(parts, config.seed, rank, config.fit.workers)
     return FitModule(model, config, stream, data.validation), idle

@@ -309,5 +309,5 @@ def _refuse_batch_norm(model: GeoBridge) -> None:
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
         raise TrainingError(
             f"a tower of model {model.name!r} normalises over the batch and cannot be divided: "
-            f"take fit.strategy=ddp, or `norm: layer` in model.settings.image."
+            f"take `norm: layer` in model.settings.image, or one process."
         )

