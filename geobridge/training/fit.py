@@ -517,7 +517,9 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         log_steps=fit_settings.log_steps,
         console=console,
     )
-    if not _is_finished(config, folder):
+    if _is_finished(config, folder):
+        console.print(f"the run in {folder} is finished: raise fit.steps or fit.minutes to go on")
+    else:
         _train(module, Keeper(folder, report), report, folder)
     if rank == 0:
         _conclude(config, module, folder)

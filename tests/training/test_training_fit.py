@@ -20,6 +20,9 @@ from geobridge.training.fit import fit
 from geobridge.training.logs import read_table
 from geobridge.training.validation import Validation
 
+# A worker is forked while other tests' lance is loaded; it reads no gallery.
+pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe")
+
 HERE = Path(__file__).parent
 
 
