@@ -188,14 +188,19 @@ def parse_config(data: Any, where: str) -> ModelConfig:
     try:
         return ModelConfig.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, problem = first_problem(error)
         at = f" at {place!r}" if place else ""
         raise ModelError(
-            f"{where} is not the configuration of a GeoBridge model{at}: "
-            f"{first['msg'].removeprefix('Value error, ').rstrip('.?')}; "
+            f"{where} is not the configuration of a GeoBridge model{at}: {problem}; "
             f"correct it or take a checkpoint written by `GeoBridge.save`."
         ) from None
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """The key path of the first thing that is wrong (empty for the whole), and what it is."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return place, first["msg"].removeprefix("Value error, ").rstrip(".?")
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from geobridge.errors import TrainingError
+from geobridge.model.config import first_problem
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import ObjectiveConfig
 from geobridge.training.config import (
@@ -24,7 +25,7 @@ from geobridge.training.config import (
 from geobridge.training.fit import CHECKPOINT, fit
 from geobridge.training.looks import LooksConfig
 
-LOOKS = LooksConfig(heading_known=1.0, season=1.0, shift=0.13)
+LOOKS = LooksConfig(heading_known=1.0, season=1.0)
 """How photos differ from a map. Headings are known to 24 degrees, because a query without one is
 asked in 8 directions; what a heading tells is then not unlearned."""
 
@@ -137,9 +138,7 @@ def adapt_config(
             fit=FitSettings(steps=steps, minutes=minutes, precision="bf16-mixed"),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ").rstrip(".?")
+        place, problem = first_problem(error)
         raise TrainingError(
             f"a model cannot be adapted with this {place or 'length'}: {problem}."
         ) from None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from geobridge.errors import MissingExtraError, TrainingError
-from geobridge.model.config import Settings
+from geobridge.model.config import Settings, first_problem
 from geobridge.model.objective import ObjectiveConfig
 from geobridge.training.looks import LooksConfig
 from geobridge.training.negatives import NegativesConfig
@@ -319,12 +319,10 @@ def parse_train_config(data: Any, where: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, problem = first_problem(error)
         at = f" at {place!r}" if place else ""
         raise TrainingError(
-            f"{where} is no training configuration{at}: "
-            f"{first['msg'].removeprefix('Value error, ').rstrip('.?')}; correct it."
+            f"{where} is no training configuration{at}: {problem}; correct it."
         ) from None
 
 
