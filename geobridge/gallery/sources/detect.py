@@ -7,7 +7,6 @@ from pathlib import Path
 
 from geobridge.errors import RasterError, SourceError
 from geobridge.gallery import manifest
-from geobridge.gallery.sources.files import is_picture_name, list_files
 from geobridge.gallery.sources.items import Source, is_utf8
 from geobridge.gallery.sources.photos import PhotoSource
 from geobridge.gallery.sources.places import PlacesSource
@@ -16,6 +15,7 @@ from geobridge.gallery.sources.table import TABLE_SUFFIXES, TableSource
 from geobridge.gallery.sources.tiles import TileSource
 from geobridge.geo.rasters import open_dataset
 from geobridge.geo.tiles import parse_tile_path
+from geobridge.imagery.files import is_picture_name, list_files
 from geobridge.places.table import TABLE_NAME, is_places
 from geobridge.views import VIEWS, View
 

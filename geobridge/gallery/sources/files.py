@@ -1,7 +1,5 @@
-"""Files of sources: listing them, finding them again, reading them."""
+"""Files of sources: finding them again, reading them."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from geobridge.errors import GeoBridgeError
@@ -15,44 +13,11 @@ from geobridge.imagery.street import StreetField, street_field
 READ_SIDE_PX = 512
 """Pictures may be read reduced, but with no side shorter than this: encoders take less."""
 
-PICTURE_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".jp2", ".ppm", ".pgm"),
-}
-
-
-def list_files(folder: Path) -> Iterator[str]:
-    """Paths relative to a folder, with forward slashes, sorted; hidden files are left alone.
-
-    A folder inside that may not be read comes last, with a slash at its end; see `not_a_picture`.
-    A folder that links lead to again, as in a circle, is walked once.
-    """
-    unreadable: list[OSError] = []
-    walked: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in walked:
-            folders.clear()
-            continue
-        walked.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = Path(parent).relative_to(folder)
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield (relative / name).as_posix()
-    for error in unreadable:
-        yield Path(error.filename).relative_to(folder).as_posix() + "/"
-
 
 def not_a_picture(path: str) -> tuple[Outcome, str]:
     """Outcome and reason for a path of `list_files` that is no picture's."""
     is_folder = path.endswith("/")
     return ("unreadable", CLOSED_FOLDER) if is_folder else ("skipped", NOT_A_PICTURE)
-
-
-def is_picture_name(path: str) -> bool:
-    """Whether a file's suffix is one of a picture."""
-    return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
 def picture_path(source: str | Path, path: str) -> Path:

@@ -7,12 +7,7 @@ from pathlib import Path
 import shapely
 
 from geobridge.errors import ImageError, PositionError
-from geobridge.gallery.sources.files import (
-    READ_SIDE_PX,
-    is_picture_name,
-    list_files,
-    not_a_picture,
-)
+from geobridge.gallery.sources.files import READ_SIDE_PX, not_a_picture
 from geobridge.gallery.sources.items import (
     BAD_POSITION,
     NO_POSITION,
@@ -26,6 +21,7 @@ from geobridge.gallery.sources.items import (
 from geobridge.geo.footprint import footprint_around
 from geobridge.geo.photos import PhotoMetadata, ground_width_m, read_photo_metadata
 from geobridge.imagery.decode import read_image
+from geobridge.imagery.files import is_picture_name, list_files
 from geobridge.imagery.street import street_field
 from geobridge.views import Modality
 

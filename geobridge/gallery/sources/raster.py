@@ -5,13 +5,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from geobridge.errors import RasterError
-from geobridge.gallery.sources.files import (
-    is_picture_name,
-    list_files,
-    not_a_picture,
-    picture_path,
-    read_size,
-)
+from geobridge.gallery.sources.files import not_a_picture, picture_path, read_size
 from geobridge.gallery.sources.items import (
     NO_DATA,
     UNREADABLE,
@@ -24,6 +18,7 @@ from geobridge.gallery.sources.items import (
     reference_id,
 )
 from geobridge.geo.rasters import RasterMap, RasterWindow
+from geobridge.imagery.files import is_picture_name, list_files
 from geobridge.views import Modality
 
 _OPEN_MAPS = 8

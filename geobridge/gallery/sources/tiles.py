@@ -4,12 +4,7 @@ from collections.abc import Container, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
-from geobridge.gallery.sources.files import (
-    READ_SIDE_PX,
-    is_picture_name,
-    list_files,
-    not_a_picture,
-)
+from geobridge.gallery.sources.files import READ_SIDE_PX, not_a_picture
 from geobridge.gallery.sources.items import (
     NOT_A_TILE,
     ReferenceItem,
@@ -20,6 +15,7 @@ from geobridge.gallery.sources.items import (
 from geobridge.geo.footprint import center, footprint_from_bounds
 from geobridge.geo.tiles import parse_tile_path, tile_bounds
 from geobridge.imagery.decode import read_image
+from geobridge.imagery.files import is_picture_name, list_files
 
 
 class TileSource(Source):
