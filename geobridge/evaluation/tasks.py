@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
+from geobridge.imagery.street import StreetField
 from geobridge.views import Direction, Modality
 
 Content = Path | str | Callable[[], NDArray[np.uint8]]
@@ -34,6 +35,8 @@ class Items:
         lat, lon: float64 (N,), WGS-84 degrees, NaN where unknown; None where no item has any.
         xy_m: float64 (N, 2), metres east and north on a map of their own, for geodesy `plane`.
         regions: N names of cities, countries or heights, by which results are broken down.
+        fields: N angles of street pictures whose shape does not tell them, such as parts cut out
+            of a strip; None entries are told as `imagery.street_field` does.
     """
 
     modality: Modality
@@ -44,9 +47,10 @@ class Items:
     lon: NDArray[np.float64] | None = None
     xy_m: NDArray[np.float64] | None = None
     regions: Sequence[str] | None = None
+    fields: Sequence[StreetField | None] | None = None
 
     def __post_init__(self) -> None:
-        for field in ("contents", "places", "lat", "lon", "xy_m", "regions"):
+        for field in ("contents", "places", "lat", "lon", "xy_m", "regions", "fields"):
             value = getattr(self, field)
             if value is not None and len(value) != len(self.names):
                 raise EvaluationError(
