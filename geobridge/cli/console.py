@@ -24,6 +24,17 @@ def remarks() -> Console:
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on stderr; yields a function that takes how many are done, and of how many."""
+    with steps() as step:
+        yield step(what)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], Callable[[int, int | None], None]]]:
+    """A bar on stderr for work in steps.
+
+    Yields a function that takes what begins and gives one that takes how many are done, and of
+    how many; what was there before disappears.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,5 +42,11 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=remarks(), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def begin(what: str) -> Callable[[int, int | None], None]:
+            for task in progress.task_ids:
+                progress.remove_task(task)
+            begun = progress.add_task(what, total=None)
+            return lambda done, total: progress.update(begun, completed=done, total=total)
+
+        yield begin

@@ -1,5 +1,6 @@
 """Sentences to token ids, and a tokenizer trained on one's own sentences."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -93,6 +94,26 @@ def tokenize(
         ids[index, span] = torch.tensor(row)
         mask[index, span] = 1
     return ids, mask
+
+
+def shortened(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
+    """The text, or as many of its first words as have at most `max_tokens` tokens.
+
+    Args:
+        tokenizer: its own truncation must be off.
+        text: a sentence; where its first word alone is too long nothing is left of it.
+        max_tokens: as in `TextEncoderConfig`, markers of start and end included.
+    """
+
+    def fits(part: str) -> bool:
+        return len(tokenizer.encode(part.encode("utf-8", "replace").decode("utf-8")).ids) <= max_tokens
+
+    if fits(text):
+        return text
+    words = text.split()
+    # Words that come in last cannot make a text shorter, so the number that fits can be bisected.
+    count = bisect_left(range(1, len(words)), True, key=lambda n: not fits(" ".join(words[:n])))
+    return " ".join(words[:count])
 
 
 def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
