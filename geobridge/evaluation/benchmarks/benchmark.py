@@ -1,6 +1,6 @@
 """What every benchmark is: a name, options, a reader, and what was published about its size."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,10 @@ OptionsT = TypeVar("OptionsT", bound=Settings)
 
 class NoOptions(Settings):
     """Options of a benchmark about which published practice does not differ."""
+
+
+def _no_faults(root: Path) -> Sequence[str]:  # noqa: ARG001 - the signature of all
+    return ()
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,11 @@ class Benchmark(Generic[OptionsT]):
             was looked for and what was found where the root holds something else.
         splits: from the root to every set of every split, training included, for `data doctor`;
             names are `split/what`, such as `train/drone`.
-        counts: how many items each set of `splits` has, or other things that `splits` counts, as
-            published; None where no source states a number.
+        counts: as published, how many items each set of `splits` has (`train/drone`) and how many
+            different places (`train/drone places`); left out where no source states a number.
+        faults: from the root to what breaks the layout and `splits` reads over, a sentence each.
+        overlap: why splits share places by the data set's own design, a sentence; None where they
+            must not.
     """
 
     name: str
@@ -41,6 +48,8 @@ class Benchmark(Generic[OptionsT]):
     splits: Callable[[Path], Mapping[str, Items]]
     options: type[OptionsT]
     counts: Mapping[str, int] = field(default_factory=dict)
+    faults: Callable[[Path], Sequence[str]] = _no_faults
+    overlap: str | None = None
 
     def configure(self, given: Mapping[str, Any]) -> OptionsT:
         """Options from what a person typed; unknown keys are refused with a suggestion."""
