@@ -104,6 +104,13 @@ class Relevance:
         """int64 (Q,), how many references each query has."""
         return np.diff(self.starts)
 
+    def transposed(self, references: int) -> Self:
+        """Which queries belong to each of that many references, ascending."""
+        queries = np.repeat(np.arange(len(self), dtype=np.int64), self.counts)
+        counts = np.bincount(self.rows, minlength=references)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return type(self)(starts, queries[np.argsort(self.rows, kind="stable")])
+
 
 @dataclass(frozen=True)
 class Sdm:
