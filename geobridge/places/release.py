@@ -16,14 +16,14 @@ from geobridge.errors import PlacesError, PositionError
 from geobridge.geo.distance import check_position
 from geobridge.geo.footprint import center, footprint_from_bounds
 from geobridge.places.place import Place
-from geobridge.views import VIEWS
+from geobridge.views import VIEWS, View
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def is_release(folder: Path) -> bool:
     """Whether a folder has splits with folders of views."""
-    return bool(_splits(folder))
+    return bool(release_splits(folder))
 
 
 def iter_release(folder: Path) -> Iterator[Place]:
@@ -32,13 +32,15 @@ def iter_release(folder: Path) -> Iterator[Place]:
     Raises:
         PlacesError: a picture's name is no footprint, or a table of texts lacks a column.
     """
-    for split in _splits(folder):
+    for split in release_splits(folder):
         pictures: dict[str, dict[str, Path]] = {}
         for view in VIEWS:
-            for path in sorted((split / view).glob("*")):
-                if path.suffix.lower() in _SUFFIXES:
-                    pictures.setdefault(path.stem, {})[view] = path
-        texts = _texts(folder, split)
+            for path in release_pictures(split, view):
+                pictures.setdefault(path.stem, {})[view] = path
+        # Where tables of several views differ, the first view's counts.
+        texts: dict[str, str] = {}
+        for view in VIEWS:
+            texts = release_texts(split, view) | texts
         for name in sorted(pictures):
             west, south, east, north = _bounds(name, next(iter(pictures[name].values())))
             footprint = footprint_from_bounds(west, south, east, north)
@@ -56,7 +58,19 @@ def iter_release(folder: Path) -> Iterator[Place]:
             )
 
 
-def _splits(folder: Path) -> list[Path]:
+def name_faults(folder: Path) -> Iterator[str]:
+    """Why `iter_release` would refuse pictures for their names, a sentence for each picture."""
+    for split in release_splits(folder):
+        for view in VIEWS:
+            for path in release_pictures(split, view):
+                try:
+                    _bounds(path.stem, path)
+                except PlacesError as error:
+                    yield str(error)
+
+
+def release_splits(folder: Path) -> list[Path]:
+    """The folders of a release's splits, sorted; none where it is no release."""
     if not folder.is_dir():
         return []
     return [
@@ -64,6 +78,49 @@ def _splits(folder: Path) -> list[Path]:
         for split in sorted(folder.iterdir())
         if split.is_dir() and any((split / view).is_dir() for view in VIEWS)
     ]
+
+
+def release_pictures(split: Path, view: View) -> list[Path]:
+    """The pictures of one view in the folder of a split, sorted; none where it has none."""
+    return [path for path in sorted((split / view).glob("*")) if path.suffix.lower() in _SUFFIXES]
+
+
+def release_texts(split: Path, view: View) -> dict[str, str]:
+    """The text of each picture's name, from the table of one view; none where there is none.
+
+    A name that has several texts keeps the first, as tables do that lie in several places.
+
+    Args:
+        split: folder of the split.
+        view: whose table is read: column `text`, and `id` or else the first other column.
+
+    Raises:
+        PlacesError: a table lacks these columns.
+    """
+    texts: dict[str, str] = {}
+    name = f"{view}.csv"
+    for path in (split / name, split / view / name, split.parent / name):
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or ())
+            others = [column for column in columns if column != "text"]
+            if "text" not in columns or not others:
+                raise PlacesError(f"{path} needs the columns id and text: add the header.")
+            key = "id" if "id" in others else others[0]
+            for row in reader:
+                text = (row["text"] or "").strip()
+                if text:
+                    texts.setdefault(_stem(row[key] or ""), text)
+    return texts
+
+
+def _stem(name: str) -> str:
+    """The name of a picture without its folders and suffix."""
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return Path(name).name
 
 
 def _bounds(name: str, path: Path) -> tuple[float, float, float, float]:
@@ -89,23 +146,3 @@ def _bounds(name: str, path: Path) -> tuple[float, float, float, float]:
         (min(lon1, lon2), max(lon1, lon2)) if straight else (max(lon1, lon2), min(lon1, lon2))
     )
     return west, min(lat1, lat2), east, max(lat1, lat2)
-
-
-def _texts(folder: Path, split: Path) -> dict[str, str]:
-    """Text of each picture's name; where tables of several views differ, the first view's."""
-    texts: dict[str, str] = {}
-    for view in VIEWS:
-        for path in (split / f"{view}.csv", split / view / f"{view}.csv", folder / f"{view}.csv"):
-            if not path.is_file():
-                continue
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                if not {"id", "text"} <= set(reader.fieldnames or ()):
-                    raise PlacesError(f"{path} needs the columns id and text: add the header.")
-                for row in reader:
-                    name, text = row["id"] or "", (row["text"] or "").strip()
-                    for suffix in _SUFFIXES:
-                        name = name.removesuffix(suffix)
-                    if text:
-                        texts.setdefault(Path(name).name, text)
-    return texts

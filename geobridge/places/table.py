@@ -29,7 +29,16 @@ TABLE_NAME = "places.parquet"
 _WORDS = ("text", "country", "split", "source", "licence", "attribution")
 _COLUMNS = ("place_id", "point", "footprint", *VIEWS, *_WORDS)
 
-__all__ = ["TABLE_NAME", "Place", "is_places", "iter_places", "read_places", "write_places"]
+__all__ = [
+    "TABLE_NAME",
+    "Place",
+    "is_places",
+    "iter_places",
+    "read_places",
+    "read_unchecked",
+    "row_faults",
+    "write_places",
+]
 
 
 def is_places(folder: str | Path) -> bool:
@@ -85,6 +94,18 @@ def read_places(folder: str | Path) -> geopandas.GeoDataFrame:
             names the row.
     """
     folder = Path(folder)
+    frame = read_unchecked(folder)
+    _check(frame, _table_of(folder), folder)
+    return frame
+
+
+def read_unchecked(folder: str | Path) -> geopandas.GeoDataFrame:
+    """The table of a places data set as `read_places` gives it, whatever its rows hold.
+
+    Raises:
+        PlacesError: the folder is no places data set, or the table lacks a column.
+    """
+    folder = Path(folder)
     path = folder / TABLE_NAME
     if not path.is_file():
         if not is_release(folder):
@@ -98,9 +119,7 @@ def read_places(folder: str | Path) -> geopandas.GeoDataFrame:
         table["footprint"] = [place.footprint for place in places]
         for view in VIEWS:
             table[view] = [_relative(folder, getattr(p, view), p.place_id) for p in places]
-        frame = _frame(table)
-        _check(frame, folder, folder)
-        return frame
+        return _frame(table)
     try:
         frame = geopandas.read_parquet(path)
     except (ValueError, OSError, pyarrow.ArrowException) as error:
@@ -123,8 +142,19 @@ def read_places(folder: str | Path) -> geopandas.GeoDataFrame:
     frame = frame[list(_COLUMNS)].set_geometry("footprint")
     for column in (*VIEWS, *_WORDS):
         frame[column] = pd.Series(_none_for_missing(frame[column]), dtype=object, index=frame.index)
-    _check(frame, path, folder)
     return frame
+
+
+def row_faults(folder: str | Path) -> Iterator[tuple[str, str]]:
+    """Every row for which `read_places` would refuse a data set: its id, and why in a sentence.
+
+    A row with several faults comes once, with the first. An id that is missing is empty.
+
+    Raises:
+        PlacesError: as `read_unchecked`.
+    """
+    folder = Path(folder)
+    return _faults(read_unchecked(folder), _table_of(folder), folder)
 
 
 def iter_places(folder: str | Path, split: str | None = None) -> Iterator[Place]:
@@ -185,39 +215,57 @@ def _relative(folder: Path, path: Path | None, place_id: str) -> str | None:
     return path.as_posix()
 
 
+def _table_of(folder: Path) -> Path:
+    """What messages call the table: the file, or the folder of a release."""
+    path = folder / TABLE_NAME
+    return path if path.is_file() else folder
+
+
 def _check(frame: geopandas.GeoDataFrame, table: Path, folder: Path) -> None:
     """Refuse a table with a row that cannot be used; every message names the row."""
+    for _, fault in _faults(frame, table, folder):
+        raise PlacesError(fault)
+
+
+def _faults(frame: geopandas.GeoDataFrame, table: Path, folder: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for row in frame.to_dict("records"):
         name = row["place_id"]
-        if not isinstance(name, str) or not name:
-            raise PlacesError(f"{table} has a row without a place_id: give every row one.")
-        if name in seen:
-            raise PlacesError(f"{table} has the place_id {name!r} twice: make them unique.")
+        fault = _row_fault(row, table, folder, seen)
+        if fault is not None:
+            yield name if isinstance(name, str) else "", fault
         seen.add(name)
-        point, footprint = row["point"], row["footprint"]
-        if not isinstance(point, Point) or point.is_empty:
-            raise PlacesError(f"Place {name!r} in {table} has no point: give it a position.")
-        if not isinstance(footprint, Polygon) or footprint.is_empty or not footprint.is_valid:
-            raise PlacesError(
-                f"Place {name!r} in {table} has no valid footprint: give it a polygon."
+
+
+def _row_fault(row: dict[str, Any], table: Path, folder: Path, seen: set[str]) -> str | None:
+    """What is wrong with a row, None where nothing is; `seen` has the ids before it."""
+    name = row["place_id"]
+    if not isinstance(name, str) or not name:
+        return f"{table} has a row without a place_id: give every row one."
+    if name in seen:
+        return f"{table} has the place_id {name!r} twice: make them unique."
+    point, footprint = row["point"], row["footprint"]
+    if not isinstance(point, Point) or point.is_empty:
+        return f"Place {name!r} in {table} has no point: give it a position."
+    if not isinstance(footprint, Polygon) or footprint.is_empty or not footprint.is_valid:
+        return f"Place {name!r} in {table} has no valid footprint: give it a polygon."
+    try:
+        check_position(point.y, point.x, f"the point of place {name!r} in {table}")
+    except PositionError as error:
+        return str(error)
+    paths = [row[view] for view in VIEWS if row[view]]
+    if not paths and not row["text"]:
+        return f"Place {name!r} in {table} has neither picture nor text: remove it."
+    for path in paths:
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts:
+            return (
+                f"Place {name!r} in {table} names {path!r}, which leads out of the folder: "
+                f"use a path relative to it."
             )
-        try:
-            check_position(point.y, point.x, f"the point of place {name!r} in {table}")
-        except PositionError as error:
-            raise PlacesError(str(error)) from error
-        paths = [row[view] for view in VIEWS if row[view]]
-        if not paths and not row["text"]:
-            raise PlacesError(f"Place {name!r} in {table} has neither picture nor text: remove it.")
-        for path in paths:
-            pure = PurePosixPath(path)
-            if pure.is_absolute() or ".." in pure.parts:
-                raise PlacesError(
-                    f"Place {name!r} in {table} names {path!r}, which leads out of the folder: "
-                    f"use a path relative to it."
-                )
-            if not (folder / pure).is_file():
-                raise PlacesError(
-                    f"Place {name!r} in {table} names {path!r}, which does not exist: restore the "
-                    f"file or empty the cell."
-                )
+        if not (folder / pure).is_file():
+            return (
+                f"Place {name!r} in {table} names {path!r}, which does not exist: restore the "
+                f"file or empty the cell."
+            )
+    return None
