@@ -53,3 +53,6 @@ def adapt(
         console=remarks(),
     )
     output().print(f"checkpoint: {out} (model {adapted.name}, {adapted.fingerprint})")
+    remarks().print(
+        f"{out}.run holds logs, curves and what it takes to go on; the checkpoint does not need it"
+    )

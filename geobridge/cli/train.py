@@ -6,7 +6,12 @@ from typing import Annotated
 import typer
 
 from geobridge.cli.console import output, remarks
+from geobridge.errors import TrainingError
 
+# By their files, since reading the configurations' module would delay --help by seconds.
+_PRESETS = sorted(
+    path.stem for path in (Path(__file__).parents[1] / "training" / "presets").glob("*.yaml")
+)
 EXAMPLE = "geobridge train mini --set fit.minutes=20 --out runs/mini"
 
 
@@ -15,12 +20,13 @@ def train(
         str,
         typer.Argument(
             metavar="CONFIG",
-            help="A YAML file, or a preset: mini, base, paper, images-only, text-only, "
-            "satellite-centric, sample4geo.",
+            help=f"A YAML file, or a preset: {', '.join(_PRESETS)}.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is continued.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; an existing run is continued.")
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,6 +48,8 @@ def train(
     if show:
         typer.echo(to_yaml(settings), nl=False)
         return
+    if out is None:
+        raise TrainingError("a run needs a folder: name one with --out, such as --out runs/first.")
     from geobridge.training.fit import fit
     from geobridge.training.processes import process_place
 

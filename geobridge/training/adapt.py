@@ -97,7 +97,9 @@ def adapt(
     adapted.save(out)
     card = run / CHECKPOINT / "README.md"
     if card.exists():
-        (out / "README.md").write_bytes(card.read_bytes())
+        # Its lines for use name the folder, and the folder is another here.
+        text = card.read_text(encoding="utf-8").replace(f'"{CHECKPOINT}"', f'"{out.name}"')
+        (out / "README.md").write_text(text, encoding="utf-8")
     return adapted
 
 

@@ -507,6 +507,11 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     module, idle = _build(config, folder, console, rank, world_size)
     if idle and rank == 0:
         console.print(f"no place of the training sets teaches {', '.join(idle)}")
+    if _wants_standardizing(config, module):
+        console.print(
+            "the weights are drawn, and such towers give all pictures nearly the same features: "
+            "fit.standardize=true lets the loss leave chance sooner"
+        )
     fit_settings = config.fit
     report = RunReport(
         folder,
@@ -520,6 +525,8 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     if _is_finished(config, folder):
         console.print(f"the run in {folder} is finished: raise fit.steps or fit.minutes to go on")
     else:
+        if (folder / STATE).exists():
+            console.print(f"going on with the run in {folder}")
         _train(module, Keeper(folder, report), report, folder)
     if rank == 0:
         _conclude(config, module, folder)
@@ -574,6 +581,12 @@ def _holds_other_things(folder: Path) -> bool:
     if written.exists() and not written.read_text(encoding="utf-8").startswith(RESOLVED):
         return True
     return not written.exists() and any(path.name != CACHE for path in folder.iterdir())
+
+
+def _wants_standardizing(config: TrainConfig, module: FitModule) -> bool:
+    """Whether a run begins from drawn weights without the help that these need."""
+    drawn = config.model.init is None and module.model.config.image.source is None
+    return drawn and not config.fit.standardize
 
 
 def _is_finished(config: TrainConfig, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from geobridge import __version__
 from geobridge.cli.app import app, load_verb
 from geobridge.geo.distance import distance_m
 
-VERBS = ("index", "locate", "info", "import-release", "world")
+VERBS = ("index", "locate", "info", "train", "adapt", "import-release", "world")
 
 
 def run(*arguments):
@@ -81,13 +81,36 @@ def test_every_verb_has_help(verb):
     assert "Usage" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["index", "locate", "info", "import-release"])
+@pytest.mark.parametrize("verb", ["index", "locate", "info", "train", "adapt", "import-release"])
 def test_help_ends_with_an_example_to_paste(verb):
     assert f"Example: [b]geobridge {verb} " in load_verb(verb).epilog
 
 
 def test_an_unknown_verb_is_a_usage_error():
     assert run("guess").exit_code == 2
+
+
+# ---- train ------------------------------------------------------------------------------------
+
+
+def test_a_configuration_is_shown_without_a_run_and_names_every_preset():
+    from geobridge.training.config import preset_names
+
+    done = run("train", "mini", "--show", "--set", "seed=7")
+
+    assert done.exit_code == 0, done.stderr
+    assert "seed: 7\n" in done.stdout
+    help_text = " ".join(run("train", "--help").stdout.replace("│", " ").split())
+    assert ", ".join(preset_names()) in help_text
+
+
+def test_a_run_without_a_folder_is_one_sentence():
+    done = run("train", "mini")
+
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "geobridge: a run needs a folder: name one with --out, such as --out runs/first.\n"
+    )
 
 
 # ---- index and info ---------------------------------------------------------------------------

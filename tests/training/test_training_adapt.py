@@ -47,6 +47,7 @@ def test_an_adapted_model_finds_photos_of_its_map_that_it_did_not_find(
     assert any(name.startswith("trunks") for name in moved), moved
     assert not [name for name in moved if "text" in name]
     assert (tmp_path / "adapted.run" / "metrics.csv").exists()
+    assert 'GeoBridge.load("adapted")' in (out / "README.md").read_text()
 
 
 def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(
