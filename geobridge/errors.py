@@ -11,6 +11,7 @@
     │   └── TextTooLongError   a sentence longer than the tokenizer takes
     ├── TrainingError      a configuration, batch or run that training cannot go on with
     ├── EvaluationError    embeddings or a protocol that cannot be measured
+    ├── CurationError      a stage of the data pipeline that cannot go on
     ├── GalleryError       a gallery that is missing, half-written or built by another model
     ├── QueryError         a query that cannot be asked
     └── MissingExtraError  an optional dependency that is not installed
@@ -62,6 +63,10 @@ class TrainingError(GeoBridgeError):
 
 class EvaluationError(GeoBridgeError):
     """Embeddings are not finite, or no query has an answer to be ranked."""
+
+
+class CurationError(GeoBridgeError):
+    """A stage of the data pipeline lacks its input, or a provider cannot be used."""
 
 
 class GalleryError(GeoBridgeError):
