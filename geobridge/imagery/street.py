@@ -116,6 +116,27 @@ def equirectangular_view(
     return view_uint8
 
 
+def panorama_columns(panorama: Image, heading_deg: float, fov_deg: float = 360.0) -> Image:
+    """The columns of a panorama around a heading: a limited field of view, as benchmarks cut it.
+
+    Unlike `equirectangular_view` nothing is resampled, and angles stay even with the pixels.
+
+    Args:
+        panorama: (H, W, 3) uint8 that goes all the way round.
+        heading_deg: of the part's middle, clockwise from the panorama's middle column.
+        fov_deg: in (0, 360]; 360 turns the whole panorama.
+
+    Returns:
+        uint8 (H, floor(W * fov_deg / 360), 3), at least one column wide.
+    """
+    if not 0 < fov_deg <= 360:
+        raise ValueError(f"a part of a panorama cannot span {fov_deg} degrees: give 0..360.")
+    width = panorama.shape[1]
+    part = max(1, int(width * fov_deg / 360))
+    start = round((0.5 + heading_deg / 360) * width - part / 2)
+    return np.take(panorama, np.arange(start, start + part), axis=1, mode="wrap")
+
+
 def _view_angles(
     height: int, width: int, fov_deg: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
