@@ -37,11 +37,6 @@ def relative_names(root: Path, paths: Iterable[Path]) -> list[str]:
     return [path.relative_to(root).as_posix() for path in paths]
 
 
-def parent_names(paths: Iterable[Path]) -> list[str]:
-    """The name of the folder that each file lies in, which many data sets take as its id."""
-    return [path.parent.name for path in paths]
-
-
 def require(root: Path, name: str, wanted: Sequence[str]) -> None:
     """Refuse a root that lacks a file or folder a benchmark cannot do without.
 
