@@ -159,6 +159,7 @@ def test_splits_have_all_pictures_and_every_list(root):
     }
     assert BENCHMARK.counts == {"all/drone": 33_763, "all/satellite": 14_640}
     assert set(BENCHMARK.counts) <= set(splits)
+    assert BENCHMARK.overlap
 
 
 def test_lists_that_are_not_there_are_faults(root):

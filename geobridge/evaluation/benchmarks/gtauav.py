@@ -265,4 +265,6 @@ satellite/<zoom>_<offset>_<x>_<y>.png               all tiles of the map
     splits=splits,
     faults=faults,
     counts={"all/drone": 33_763, "all/satellite": 14_640},
+    overlap="The lists of the same area train and test on one ground, and share drone pictures "
+    "with those of the cross area.",
 )
