@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from geobridge.geo.photos import PhotoMetadata
-from geobridge.imagery.street import StreetField, equirectangular_view, street_field
+from geobridge.imagery.street import (
+    StreetField,
+    equirectangular_view,
+    panorama_columns,
+    street_field,
+)
 
 
 def vertical(horizontal_deg, aspect):
@@ -128,3 +133,21 @@ def test_a_strip_is_stretched_over_its_own_angles():
 def test_a_flat_view_spans_less_than_half_the_circle(fov_deg):
     with pytest.raises(ValueError, match="perspective"):
         equirectangular_view(sphere(), 0, fov_deg, 10)
+
+
+def test_columns_around_a_heading_go_on_across_the_seam():
+    panorama = np.repeat(np.arange(8, dtype=np.uint8)[None, :, None], 3, axis=2)
+
+    # The middle is between columns 3 and 4; a quarter to the right is two columns on.
+    assert panorama_columns(panorama, 0)[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert panorama_columns(panorama, 90)[0, :, 0].tolist() == [2, 3, 4, 5, 6, 7, 0, 1]
+    assert panorama_columns(panorama, -90)[0, :, 0].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
+    assert panorama_columns(panorama, 0, 180)[0, :, 0].tolist() == [2, 3, 4, 5]
+    assert panorama_columns(panorama, 180, 90)[0, :, 0].tolist() == [7, 0]
+    assert panorama_columns(panorama, 0, 1).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("fov_deg", [0, 361])
+def test_columns_span_at_most_the_circle(fov_deg):
+    with pytest.raises(ValueError, match="cannot span"):
+        panorama_columns(np.zeros((2, 8, 3), np.uint8), 0, fov_deg)
