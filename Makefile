@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh
-	scripts/setup.sh $(VENV) world,train,dev
+	scripts/setup.sh $(VENV) world,train,curate,dev
 	touch $@
 
 demo: setup
