@@ -7,14 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
+from geobridge.evaluation.ranking import rank_rows
+from geobridge.evaluation.tasks import Relevance
 from geobridge.model.geobridge import GeoBridge
 from geobridge.places.table import Place
 from geobridge.views import Direction, Modality
-
-# Products of equal rows differ in their last bits with the column they stand in (by up to 6e-7 in
-# float32, by 2e-17 in float64), so that equal is what no embedding in float32 could tell apart.
-_TIE = 1e-12
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,6 @@ def ranks_of_positives(
 ) -> NDArray[np.int64]:
     """1-based rank of the one right reference of each query, ties counted against it.
 
-    The rank is the number of references, the right one included, that are at least as similar
-    as the right one, so that a model which embeds everything alike comes last and not first.
-
     Args:
         queries: float (Q, D), rows of unit norm.
         references: float (R, D), rows of unit norm.
@@ -94,22 +88,10 @@ def ranks_of_positives(
         int64 (Q,), 1 to R.
 
     Raises:
-        EvaluationError: an embedding is not finite.
+        EvaluationError: an embedding is not finite or not of unit norm, or there is none.
     """
-    for name, rows in (("query", queries), ("reference", references)):
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if len(bad):
-            raise EvaluationError(
-                f"The embedding of {name} {bad[0]} is not finite ({len(bad)} of {len(rows)}): "
-                f"a ranking would count it as right or wrong by accident, so embed it again."
-            )
-    columns = references.astype(np.float64).T
-    ranks = [np.zeros(0, np.int64)]
-    for start in range(0, len(queries), _BLOCK):
-        similarity = queries[start : start + _BLOCK].astype(np.float64) @ columns
-        right = np.take_along_axis(similarity, positives[start : start + _BLOCK, None], axis=1)
-        ranks.append((similarity >= right - _TIE).sum(axis=1))
-    return np.concatenate(ranks)
+    right = Relevance.of(positives[:, None])
+    return rank_rows(queries, references, right, top=0).ranks
 
 
 def retrieve(found: Mapping[Modality, Held], direction: Direction) -> Retrieval:
@@ -119,7 +101,8 @@ def retrieve(found: Mapping[Modality, Held], direction: Direction) -> Retrieval:
     that have both modalities: a query without a right reference could only be wrong.
 
     Raises:
-        EvaluationError: no place has both modalities, or an embedding is not finite.
+        EvaluationError: no place has both modalities, or an embedding is not finite or not of
+            unit norm.
     """
     asked, gallery = found[direction.query], found[direction.reference]
     both, asked_rows, gallery_rows = np.intersect1d(

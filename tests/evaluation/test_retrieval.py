@@ -65,9 +65,9 @@ def test_embeddings_that_are_not_finite_are_refused(value):
     bad = at(0, 10, 20)
     bad[1, 0] = value
 
-    with pytest.raises(EvaluationError, match=r"query 1 is not finite \(1 of 3\)"):
+    with pytest.raises(EvaluationError, match=r"query 1 of .* is not finite \(1 of 3\)"):
         ranks_of_positives(bad, at(0, 10, 20), np.arange(3))
-    with pytest.raises(EvaluationError, match="reference 1 is not finite"):
+    with pytest.raises(EvaluationError, match=r"reference 1 of .* is not finite"):
         ranks_of_positives(at(0, 10, 20), bad, np.arange(3))
 
 
