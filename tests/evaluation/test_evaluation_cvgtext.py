@@ -139,16 +139,16 @@ def test_splits_are_of_every_version_that_is_there(root):
     found = BENCHMARK.splits(root)
 
     assert {name: len(items) for name, items in found.items()} == {
-        "NewYork-train/text": 1,
-        "NewYork-train/satellite": 1,
-        "NewYork-test/text": 3,
-        "NewYork-test/satellite": 3,
-        "NewYork-test/osm": 3,
-        "NewYork-test/street": 3,
-        "NewYork-photos-test/text": 2,
-        "NewYork-photos-test/satellite": 2,
-        "NewYork-photos-test/osm": 2,
-        "NewYork-photos-test/street": 2,
+        "train/NewYork text": 1,
+        "train/NewYork satellite": 1,
+        "test/NewYork text": 3,
+        "test/NewYork satellite": 3,
+        "test/NewYork osm": 3,
+        "test/NewYork street": 3,
+        "test/NewYork-photos text": 2,
+        "test/NewYork-photos satellite": 2,
+        "test/NewYork-photos osm": 2,
+        "test/NewYork-photos street": 2,
     }
     for items in found.values():
         assert np.isfinite(items.lat).all()

@@ -4,6 +4,7 @@ python tests/evaluation/trees_street.py cvusa DIR
 """
 
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -116,13 +117,16 @@ def _lines(city, tiles):
 
 
 def plant_columns(path, width, height):
-    """A panorama of grey columns, each 4 brighter than the one to its left, as PNG inside."""
+    """A panorama whose first row is grey, each column 4 brighter than the one to its left.
+
+    The other rows are noise that belongs to the file's name, so that no two panoramas are equal.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    grey = np.broadcast_to(
-        (np.arange(width) * 4).astype(np.uint8)[None, :, None], (height, width, 3)
-    )
-    # The content tells the format, not the name: so columns keep their exact brightness.
-    Image.fromarray(np.ascontiguousarray(grey)).save(path, "PNG")
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()))
+    pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    pixels[0] = (np.arange(width) * 4).astype(np.uint8)[:, None]
+    # The content tells the format, not the name: as PNG, columns keep their exact brightness.
+    Image.fromarray(pixels).save(path, "PNG")
 
 
 def _write(path, text):

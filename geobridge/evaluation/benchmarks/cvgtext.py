@@ -128,9 +128,9 @@ def _on_sphere(items: Items) -> NDArray[np.float64]:
 def _splits(root: Path) -> Mapping[str, Items]:
     found: dict[str, Items] = {}
     for part, split in _held(root):
-        found[f"{part}-{split}/text"] = _texts(root, [part], split)
+        found[f"{split}/{part} text"] = _texts(root, [part], split)
         for kind in _kinds(root, part):
-            found[f"{part}-{split}/{kind}"] = _pairs(root, [part], split, kind)[1]
+            found[f"{split}/{part} {kind}"] = _pairs(root, [part], split, kind)[1]
     return {name: items for name, items in found.items() if len(items)}
 
 
