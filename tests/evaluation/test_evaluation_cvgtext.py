@@ -43,8 +43,9 @@ def test_panoramas_are_looked_up_near_the_truth_and_everywhere(root):
     assert (near.name, everywhere.name) == ("T2S nearest-100", "T2S global")
     assert near.direction.short == everywhere.direction.short == "T2S"
     assert lists(near.positives) == lists(everywhere.positives) == [[0], [1], [2]]
-    # Places lie on a line, so that the middle one has the first nearest by a tie.
-    assert lists(near.candidates) == [[0, 1, 2], [1, 0, 2], [2, 1, 0]]
+    # Places lie on a line; the middle one is as near to both others.
+    assert lists(near.candidates)[::2] == [[0, 1, 2], [2, 1, 0]]
+    assert near.candidates[1][0] == 1
     assert everywhere.candidates is None
     for task in loaded.tasks:
         assert task.geodesy == "haversine-6371"

@@ -15,13 +15,16 @@ from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.benchmarks.by_place import pick
 from geobridge.evaluation.benchmarks.files import require
 from geobridge.evaluation.benchmarks.listings import complete_rows, read_json, refuse_empty
-from geobridge.evaluation.tasks import Items, Loaded, Relevance, Task
+from geobridge.evaluation.distances import separation_m
+from geobridge.evaluation.tasks import Geodesy, Items, Loaded, Relevance, Task
 from geobridge.model.config import Settings
 from geobridge.views import Direction, View
 
 CITIES = ("NewYork", "Brisbane", "Tokyo")
 CANDIDATES = 100
 """References near the truth among which the data set's own code ranks."""
+
+GEODESY: Geodesy = "haversine-6371"
 
 Version = Literal[
     "NewYork",
@@ -87,7 +90,7 @@ def _tasks(texts: Items, gallery: Items, options: CvgTextOptions) -> tuple[Task,
         queries="text",
         gallery=options.references,
         positives=Relevance.same(texts.places or (), gallery.places or ()),
-        geodesy="haversine-6371",
+        geodesy=GEODESY,
         headline=("R@1", "R@5", "R@10", "L@50", "L@100", "L@150", "mean error"),
         remarks=map_remark if options.references == "osm" else (),
     )
@@ -106,23 +109,14 @@ def _tasks(texts: Items, gallery: Items, options: CvgTextOptions) -> tuple[Task,
 
 
 def _nearest(queries: Items, references: Items) -> NDArray[np.int64]:
-    """The references nearest to each query on the sphere, int64 (Q, 100 or all); ties in order.
-
-    Chords through the sphere, which grow as the ways along it do.
-    """
-    asked, held = _on_sphere(queries), _on_sphere(references)
+    """The references nearest to each query, int64 (Q, 100 or all), ties in their order."""
+    held = np.arange(len(references))
     found = [np.zeros((0, min(CANDIDATES, len(held))), np.int64)]
-    for start in range(0, len(asked), _AT_ONCE):
-        part = asked[start : start + _AT_ONCE, None]
-        chord = ((part - held) ** 2).sum(axis=2)
-        found.append(np.argsort(chord, axis=1, kind="stable")[:, :CANDIDATES])
+    for start in range(0, len(queries), _AT_ONCE):
+        asked = np.arange(start, min(start + _AT_ONCE, len(queries)))[:, None]
+        apart_m = separation_m(GEODESY, queries, asked, references, held)
+        found.append(np.argsort(apart_m, axis=1, kind="stable")[:, :CANDIDATES])
     return np.concatenate(found)
-
-
-def _on_sphere(items: Items) -> NDArray[np.float64]:
-    """Unit vectors, float64 (N, 3)."""
-    lat, lon = (np.radians(np.asarray(angle, np.float64)) for angle in (items.lat, items.lon))
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def _splits(root: Path) -> Mapping[str, Items]:
