@@ -230,10 +230,9 @@ def _draw_region(axes: Axes, region: str, queries: pd.DataFrame, norm: LogNorm) 
     axes.set_ylim(middle[1] - half, middle[1] + half)
     axes.set_aspect("equal")
     recall = 100 * float((queries["rank"] == 1).mean())
-    axes.set_title(
-        f"{_plain(textwrap.shorten(region, 24, placeholder=' ...'))}: R@1 {recall:.1f} %, {len(queries):,} queries",
-        loc="left", fontsize=9, color=_INK,
-    )  # fmt: skip
+    name = _plain(textwrap.shorten(region, 24, placeholder=" ..."))
+    title = f"{name}: R@1 {recall:.1f} %, {len(queries):,} queries"
+    axes.set_title(title, loc="left", fontsize=9, color=_INK)
     axes.set_xlabel(f"east, {unit}", fontsize=8)
     axes.set_ylabel(f"north, {unit}", fontsize=8)
     axes.tick_params(labelsize=8, colors=_QUIET)
