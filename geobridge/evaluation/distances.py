@@ -17,6 +17,14 @@ def have_positions(geodesy: Geodesy, *sets: Items) -> bool:
     return all(items.lat is not None and items.lon is not None for items in sets)
 
 
+def is_known(geodesy: Geodesy, items: Items, rows: Integers) -> NDArray[np.bool_]:
+    """Which items of a set have a position for a geodesy, of the shape of `rows`."""
+    if geodesy == "plane":
+        return ~np.isnan(_metres(items, rows)).any(axis=-1)
+    lat, lon = _degrees(items, rows)
+    return ~(np.isnan(lat) | np.isnan(lon))
+
+
 def separation_m(
     geodesy: Geodesy, first: Items, rows: Integers, second: Items, others: Integers
 ) -> Floats:
