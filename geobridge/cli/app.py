@@ -23,6 +23,7 @@ _VERBS = {
     "train": ("geobridge.cli.train", "train"),
     "adapt": ("geobridge.cli.adapt", "adapt"),
     "import-release": ("geobridge.cli.import_release", "import_release"),
+    "data": ("geobridge.cli.data", "app"),
     "world": ("geobridge.cli.world", "app"),
 }
 

@@ -1,0 +1,109 @@
+"""`geobridge data`: what can be done with a data set before a model sees it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geobridge.cli.console import output, progress_bar
+
+if TYPE_CHECKING:
+    from geobridge.evaluation.doctor import Check, Diagnosis
+
+app = typer.Typer(
+    help="Check data sets before training or evaluation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_PROBLEMS = 1
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+_SHOWN = 3
+
+
+# With a callback, a group of one verb stays a group: `geobridge data doctor`.
+@app.callback()
+def _data() -> None:
+    pass
+
+
+@app.command(epilog="Example: [b]geobridge data doctor places planet --out findings.csv[/b]")
+def doctor(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Which data set it is: `places` for any places data set, or a benchmark such as "
+            "university-1652, vigor or world-1k.",
+        ),
+    ],
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder.")],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Read the heads of pictures only: what is cut off or looks alike stays unknown.",
+        ),
+    ] = False,
+    leak_m: Annotated[
+        float, typer.Option(help="Tell of places of two splits that are nearer than this, metres.")
+    ] = 50.0,
+    workers: Annotated[int, typer.Option(help="Threads that read pictures.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV file for all findings; the table shows a few.")
+    ] = None,
+) -> None:
+    """Check a data set: counts, pairs, pictures, copies, ids, positions, leaks between splits.
+
+    Exit code 0: no problems, warnings perhaps. 1: problems. 2: this is no such data set.
+    """
+    from geobridge.evaluation.benchmarks import benchmark_named
+    from geobridge.evaluation.doctor import examine
+
+    benchmark = benchmark_named(name)
+    with progress_bar("pictures") as progress:
+        diagnosis = examine(
+            benchmark, root, quick=quick, leak_m=leak_m, workers=workers, progress=progress
+        )
+    if out is not None:
+        diagnosis.write_csv(out)
+    _show(diagnosis, f"{benchmark.title} in {root}", out)
+    if diagnosis.verdict == "problem":
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+def _show(diagnosis: "Diagnosis", title: str, out: Path | None) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("check", "found", "expected", "verdict", "first findings", title=escape(title))
+    for check in diagnosis.checks:
+        colour = _COLOURS[check.verdict]
+        table.add_row(
+            escape(check.what),
+            escape(check.found),
+            escape(check.expected),
+            f"[{colour}]{check.verdict}[/{colour}]",
+            escape(_first_findings(check)),
+        )
+    output().print(table)
+    findings = sum(len(check.findings) for check in diagnosis.checks)
+    counts = [
+        f"{sum(check.verdict == verdict for check in diagnosis.checks)} {verdict}"
+        for verdict in _COLOURS
+    ]
+    where = f", all in {out}" if out is not None else ""
+    output().print(escape(f"{', '.join(counts)}; {findings:,} findings{where}."), soft_wrap=True)
+
+
+def _first_findings(check: "Check") -> str:
+    """The first few, a line each, and how many more there are."""
+    lines = [
+        " ".join(part for part in (each.where, each.name, each.detail) if part)
+        for each in check.findings[:_SHOWN]
+    ]
+    if len(check.findings) > _SHOWN:
+        lines.append(f"and {len(check.findings) - _SHOWN:,} more")
+    return "\n".join(lines)
