@@ -32,7 +32,7 @@ from geobridge.evaluation.report.tables import (
 from geobridge.evaluation.report.texts import write_text
 from geobridge.evaluation.run import Evaluation, query_table
 
-__all__ = ["summary", "write_report"]
+__all__ = ["summary", "write_report", "write_text"]
 
 
 def write_report(folder: str | Path, evaluation: Evaluation) -> tuple[str, ...]:

@@ -81,8 +81,8 @@ def compare_reports(first: str | Path, second: str | Path) -> list[Compared]:
                 f"{score.task} was ranked among {score.gallery:,} references in {folders[0]} and "
                 f"{again.gallery:,} in {folders[1]}: evaluate both on the same data."
             )
-        tables = (read_queries(folder, score.task) for folder in folders)
-        found += _compare_task(score, folders, *tables)
+        table, counterpart = (read_queries(folder, score.task) for folder in folders)
+        found += _compare_task(score, folders, table, counterpart)
     return found
 
 
@@ -205,8 +205,8 @@ def _compare_task(
     for measure in in_order(score):
         column = _AVERAGED.get(measure, measure)
         if column in first and column in second:
-            values = (table[column].to_numpy(np.float64) for table in (first, second))
-            found += _compare_measure(score.task, measure, *values)
+            one, other = (table[column].to_numpy(np.float64) for table in (first, second))
+            found += _compare_measure(score.task, measure, one, other)
     return found
 
 
@@ -218,5 +218,5 @@ def _compare_measure(task: str, measure: str, first: Floats, second: Floats) -> 
     outcome = compare_paired(first, second)
     if unit_of(measure) != "%":
         outcome = replace(outcome, better=outcome.worse, worse=outcome.better)
-    means = (float(values[both].mean()) for values in (first, second))
-    return [Compared(task, measure, *means, outcome)]
+    mean, other = float(first[both].mean()), float(second[both].mean())
+    return [Compared(task, measure, mean, other, outcome)]

@@ -433,7 +433,7 @@ def _where(tasks: Sequence[str]) -> str:
 
 def markdown_line(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\|<*`])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|<*])", r"\\\1", " ".join(text.split()))
 
 
 # ---- sweeps -----------------------------------------------------------------------------------
