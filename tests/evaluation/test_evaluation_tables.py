@@ -21,6 +21,8 @@ from geobridge.evaluation.report.tables import (
     sweep_table,
 )
 
+NONE = "\N{EN DASH}"
+
 
 def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))
@@ -105,11 +107,11 @@ def test_markdown_has_numbers_intervals_gallery_and_definitions(queries):
         "D2S", "mini_2 & co", "33.33 [0.00, 75.00]", "50.00 [16.67, 83.33]", "40.00", "6", "50",
     ]  # fmt: skip
     (chance,) = markdown_rows(text, "|  | by lot")
-    assert chance[1:5] == ["by lot", "2.00", "10.00", "–"]
+    assert chance[1:5] == ["by lot", "2.00", "10.00", NONE]
     assert "- options: distractors=keep" in text
     assert "6 queries among 50 references; for 1 of the queries none of them is right." in text
     assert "- R@1: Share of queries \\| whose first \\<reference> is right." in text
-    assert ["mean rank", "11.0", "[1.5, 25.2]", "–"] in [
+    assert ["mean rank", "11.0", "[1.5, 25.2]", NONE] in [
         row[1:] for row in markdown_rows(text, "|  | ")
     ]
     assert "- 3 pictures are missing." in text
@@ -152,7 +154,7 @@ def test_published_numbers_stand_beside_ours_with_source_and_verdict(university)
     header_row = next(line for line in text.splitlines() if line.startswith("| task | model"))
     assert cells_of(header_row)[2:5] == ["R@1, %", "AP (trapezoid), %", "AP (reciprocal), %"]
     (theirs,) = markdown_rows(text, "|  | Sample4Geo")
-    assert theirs[1:] == ["Sample4Geo", "92.65", "93.81", "–", "", "", "differs [1]"]
+    assert theirs[1:] == ["Sample4Geo", "92.65", "93.81", NONE, "", "", "differs [1]"]
     note = next(line for line in text.splitlines() if line.startswith("1. "))
     assert "Protocol differs." in note
     assert "Ours is measured so with distractors=drop." in note
@@ -226,7 +228,7 @@ def test_a_sweep_has_a_row_a_point():
         "| metres a pixel | D2S, R@1, % |",
         "| --- | ---: |",
         "| 0.3 | 50.00 [40.00, 60.00] |",
-        "| 10 | – |",
+        f"| 10 | {NONE} |",
     ]
 
 
