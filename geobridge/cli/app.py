@@ -22,9 +22,11 @@ _VERBS = {
     "info": ("geobridge.cli.info", "info"),
     "train": ("geobridge.cli.train", "train"),
     "adapt": ("geobridge.cli.adapt", "adapt"),
-    "import-release": ("geobridge.cli.import_release", "import_release"),
+    "evaluate": ("geobridge.cli.evaluate", "evaluate"),
+    "compare": ("geobridge.cli.compare", "compare"),
     "data": ("geobridge.cli.data", "app"),
     "world": ("geobridge.cli.world", "app"),
+    "import-release": ("geobridge.cli.import_release", "import_release"),
 }
 
 _LOOKS: dict[str, Any] = {
