@@ -1,0 +1,367 @@
+"""Stage 4: what shows too little, and what is there twice, is left out.
+
+    DIR/clean.parquet                   a row a place that was cropped
+    DIR/sheets/clean_<view>_<gate>.png  what each gate rejects and what barely passes
+    DIR/sheets/clean_same_street.png    panoramas that are the same picture
+
+Three gates judge every picture by one number each (`geobridge.imagery.quality`): BH, blur and
+haze; C, contrast; UN, uniformity (entropy). Then places whose panoramas are the same picture, and
+places whose footprints overlap, are thinned out. The gates come before, so that a picture that is
+rejected takes no place's ground.
+
+The least values were set by looking at sheets of real pictures and of the simulated planet, at
+`QUALITY_SIDE` pixels. They reject these shares of pictures in which nothing was planted:
+
+| pictures | view | rejected | by looking |
+|---|---|---|---|
+TABLE
+
+`benchmarks/curation_gates.py` prints them, and the share that the gates catch of blurred, hazy,
+flat and sea pictures. Imagery of another kind wants another look: that is what the sheets are for.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from geobridge.curation.duplicates import KEPT, overlapping, same_pictures
+from geobridge.curation.sheets import PASSED, REJECTED, Card, write_sheet
+from geobridge.curation.workspace import Step, Workspace
+from geobridge.errors import CurationError, ImageError
+from geobridge.evaluation.pictures import look_of
+from geobridge.geo.distance import distance_m
+from geobridge.imagery.decode import read_image
+from geobridge.imagery.quality import QUALITY_SIDE, quality_of
+from geobridge.model.config import Settings
+
+STAGE = "clean"
+
+Gate = Literal["bh", "contrast", "entropy"]
+
+GATES: dict[Gate, str] = {
+    "bh": "blur or haze",
+    "contrast": "too little contrast",
+    "entropy": "sky, water or uniform texture",
+}
+"""The gates in the order they judge, and what it means to fall short of them."""
+
+JudgedView = Literal["drone", "street"]
+
+JUDGED_VIEWS: tuple[JudgedView, ...] = ("drone", "street")
+"""The views there are before satellite pictures are fetched."""
+
+# Cards of a sheet: of what is rejected, from the worst to the best, and of what barely passes.
+_SHOWN_REJECTED = 48
+_SHOWN_PASSED = 12
+_MEASURES = "bh contrast entropy look, 1"
+
+
+class DroneGates(Settings):
+    """The least a drone picture needs.
+
+    Attributes:
+        bh: variance of its Laplacian.
+        contrast: 0..1, between the 5th and 95th percentile of its grey levels.
+        entropy: of its grey levels, bits.
+    """
+
+    bh: float = Field(default=40.0, ge=0)
+    contrast: float = Field(default=0.12, ge=0, le=1)
+    entropy: float = Field(default=5.2, ge=0, le=8)
+
+
+class StreetGates(Settings):
+    """The least a street picture needs, in the middle half of its height.
+
+    Attributes:
+        bh: variance of its Laplacian.
+        contrast: 0..1, between the 5th and 95th percentile of its grey levels.
+        entropy: of its grey levels, bits.
+    """
+
+    bh: float = Field(default=60.0, ge=0)
+    contrast: float = Field(default=0.25, ge=0, le=1)
+    entropy: float = Field(default=5.6, ge=0, le=8)
+
+
+class CleanConfig(Settings):
+    """What is left out.
+
+    Attributes:
+        overlap: footprints that share more than this of the smaller one's ground are duplicates.
+        across_sizes: whether footprints of different ground sizes are compared. If so, one of
+            the sizes around a panorama stays, by chance (the same every time), so that sizes
+            stay mixed; if not, each size is thinned out for itself.
+        same_street_m: of places whose panoramas are the same picture one stays if all are within
+            this distance; else their positions contradict each other, and none does.
+        drone: gates of drone pictures.
+        street: gates of street pictures.
+        workers: threads that read pictures.
+    """
+
+    overlap: float = Field(default=0.5, ge=0, le=1)
+    across_sizes: bool = True
+    same_street_m: float = Field(default=50.0, ge=0)
+    drone: DroneGates = DroneGates()
+    street: StreetGates = StreetGates()
+    workers: int = Field(default=2, ge=1)
+
+
+def run(workspace: Workspace, config: CleanConfig, step: Step) -> pd.DataFrame:
+    """Judge the places of `crops.parquet` that were kept.
+
+    Returns:
+        place_id; drone_bh, drone_contrast, drone_entropy, street_bh, street_contrast,
+        street_entropy (float64, NaN where there is no picture that can be read); duplicate_of
+        (place_id or None); kept; reason (None where kept). Sorted by place_id.
+
+    Raises:
+        CurationError: there is no table of crops, or no place in it was kept.
+    """
+    crops = workspace.read("crops")
+    places = crops[crops["kept"]].sort_values("place_id").reset_index(drop=True)
+    if places.empty:
+        raise CurationError(
+            f"{workspace.path('crops')} keeps no place: see its column `reason`, and change the "
+            f"settings of the stages before."
+        )
+    measured = _measure(workspace, places, config.workers, step)
+    table = _table(places, measured)
+    _gate(table, measured, places, config)
+    report = step("comparing places")
+    _thin_streets(table, measured, places, config.same_street_m)
+    _thin_footprints(table, places, config)
+    report(len(table), len(table))
+    _write_sheets(workspace, table, places, config, step)
+    columns = ["place_id", *_score_columns(), "duplicate_of", "kept", "reason"]
+    return workspace.write(STAGE, table[columns])
+
+
+# Measuring
+
+
+def _measure(
+    workspace: Workspace, places: pd.DataFrame, workers: int, step: Step
+) -> dict[str, dict[str, Any]]:
+    """What was measured on each picture, by its path: scores and look, or `trouble`."""
+    pictures = {
+        path: view for view in JUDGED_VIEWS for path in places[view] if isinstance(path, str)
+    }
+    report = step("looking at pictures")
+    found: dict[str, dict[str, Any]] = {}
+    with (
+        workspace.journal(STAGE, _MEASURES) as journal,
+        ThreadPoolExecutor(workers, STAGE) as pool,
+    ):
+        keys = {path: _key(workspace.folder, path) for path in pictures}
+        new = [path for path in pictures if keys[path] not in journal]
+        work = pool.map(lambda path: _measure_one(workspace.folder, path, pictures[path]), new)
+        try:
+            for done, (path, value) in enumerate(zip(new, work, strict=True), 1):
+                journal.add(keys[path], value)
+                report(len(pictures) - len(new) + done, len(pictures))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        found.update({path: journal[keys[path]] for path in pictures})
+    return found
+
+
+def _key(folder: Path, path: str) -> str:
+    """Names a picture as it is now: one that was written again is measured again."""
+    try:
+        status = (folder / path).stat()
+    except OSError:
+        return path
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _measure_one(folder: Path, path: str, view: JudgedView) -> dict[str, Any]:
+    try:
+        image = read_image(folder / path, min_side=QUALITY_SIDE)
+    except ImageError as error:
+        # A table is the same wherever its folder lies.
+        return {"trouble": str(error).replace(str(folder / path), path)}
+    look = look_of(image) if view == "street" else None
+    told = None if look is None else look.tobytes().hex()
+    return {**asdict(quality_of(image, view)), "look": told}
+
+
+def _score_columns() -> list[str]:
+    return [f"{view}_{gate}" for view in JUDGED_VIEWS for gate in GATES]
+
+
+def _table(places: pd.DataFrame, measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Scores of every place, all kept so far."""
+    columns: dict[str, Any] = {"place_id": places["place_id"]}
+    for view in JUDGED_VIEWS:
+        of_place = [measured.get(path, {}) for path in places[view]]
+        for gate in GATES:
+            values = [scores.get(gate, np.nan) for scores in of_place]
+            columns[f"{view}_{gate}"] = np.array(values, np.float64)
+    for name in ("duplicate_of", "reason"):
+        columns[name] = pd.Series([None] * len(places), dtype=object)
+    columns["kept"] = True
+    return pd.DataFrame(columns)
+
+
+def _reject(table: pd.DataFrame, row: int, reason: str, duplicate_of: str | None = None) -> None:
+    table.loc[row, ["kept", "reason", "duplicate_of"]] = [False, reason, duplicate_of]
+
+
+# Judging
+
+
+def _gate(
+    table: pd.DataFrame,
+    measured: Mapping[str, Mapping[str, Any]],
+    places: pd.DataFrame,
+    config: CleanConfig,
+) -> None:
+    """Reject what cannot be read, and what falls short of a gate; the first reason counts."""
+    for view in JUDGED_VIEWS:
+        for row, path in enumerate(places[view]):
+            trouble = measured.get(path, {}).get("trouble")
+            if trouble is not None and table.at[row, "kept"]:
+                _reject(table, row, f"{view}: {trouble}")
+        for gate, meaning in GATES.items():
+            least = getattr(getattr(config, view), gate)
+            scores = table[f"{view}_{gate}"]
+            for row in np.flatnonzero(table["kept"] & (scores < least)).tolist():
+                words = f"{view}: {meaning} ({gate} {_written(scores[row])} below {least:g})"
+                _reject(table, row, words)
+
+
+def _written(score: float) -> str:
+    return f"{score:.4g}"
+
+
+def _thin_streets(
+    table: pd.DataFrame,
+    measured: Mapping[str, Mapping[str, Any]],
+    places: pd.DataFrame,
+    same_street_m: float,
+) -> None:
+    """Of places whose panoramas are the same picture leave one, or none if they lie apart."""
+    rows_of: dict[str, list[int]] = {}
+    for row in np.flatnonzero(table["kept"] & places["street"].notna()).tolist():
+        rows_of.setdefault(places.at[row, "pano_id"], []).append(row)
+    panoramas = sorted(rows_of)
+    firsts = [rows_of[panorama][0] for panorama in panoramas]
+    looks = [_look(measured, places.at[row, "street"]) for row in firsts]
+    for group in same_pictures(looks):
+        members = [firsts[at] for at in group]
+        lat, lon = (places.loc[members, name].to_numpy() for name in ("lat", "lon"))
+        apart_m = distance_m(lat[0], lon[0], lat, lon)
+        original = table.at[members[0], "place_id"]
+        if apart_m.max() <= same_street_m:
+            words = f"street: the same picture as of {original}"
+            for at in group[1:]:
+                _reject_all(table, rows_of[panoramas[at]], words, original)
+            continue
+        for at, member, far_m in zip(group, members, apart_m, strict=True):
+            other = members[int(apart_m.argmax())] if member == members[0] else members[0]
+            far = apart_m.max() if member == members[0] else far_m
+            name = table.at[other, "place_id"]
+            words = f"street: the same picture as of {name}, {far:.0f} m away: one lies elsewhere"
+            _reject_all(table, rows_of[panoramas[at]], words, name)
+
+
+def _reject_all(table: pd.DataFrame, rows: Iterable[int], reason: str, duplicate_of: str) -> None:
+    for row in rows:
+        _reject(table, row, reason, duplicate_of)
+
+
+def _look(measured: Mapping[str, Mapping[str, Any]], path: str) -> NDArray[np.uint8] | None:
+    look = measured[path].get("look")
+    return None if look is None else np.frombuffer(bytes.fromhex(look), np.uint8)
+
+
+def _thin_footprints(table: pd.DataFrame, places: pd.DataFrame, config: CleanConfig) -> None:
+    """Leave places whose footprints overlap by no more than they may."""
+    kept = np.flatnonzero(table["kept"])
+    sizes = np.zeros(len(kept)) if config.across_sizes else places["side_m"].to_numpy()[kept]
+    for size in np.unique(sizes):
+        rows = kept[sizes == size]
+        names = table["place_id"].to_numpy()[rows]
+        found = overlapping(places["footprint"].to_numpy()[rows], _drawn(names), config.overlap)
+        for row, other in zip(rows.tolist(), found.tolist(), strict=True):
+            if other != KEPT:
+                words = f"overlaps {names[other]} by more than {config.overlap:.0%}"
+                _reject(table, row, words, names[other])
+
+
+def _drawn(names: NDArray[np.object_]) -> NDArray[np.int64]:
+    """An order by chance that does not depend on what else there is: by digests of the names."""
+    digests = [hashlib.sha256(name.encode()).digest() for name in names]
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
+
+
+# Sheets
+
+
+def _write_sheets(
+    workspace: Workspace,
+    table: pd.DataFrame,
+    places: pd.DataFrame,
+    config: CleanConfig,
+    step: Step,
+) -> None:
+    """A sheet for each gate of each view, and one of panoramas that are the same."""
+    report = step("drawing sheets")
+    wanted = [(view, gate) for view in JUDGED_VIEWS for gate in GATES]
+    for done, (view, gate) in enumerate(wanted, 1):
+        shown = pd.DataFrame(
+            {
+                "place_id": table["place_id"],
+                "path": places[view],
+                "score": table[f"{view}_{gate}"],
+            }
+        ).dropna()
+        least = getattr(getattr(config, view), gate)
+        _write_gate_sheet(workspace.folder, view, gate, least, shown)
+        report(done, len(wanted) + 1)
+    _write_same_street_sheet(workspace.folder, table, places)
+    report(len(wanted) + 1, len(wanted) + 1)
+
+
+def _write_gate_sheet(
+    folder: Path, view: JudgedView, gate: Gate, least: float, shown: pd.DataFrame
+) -> None:
+    """What a gate rejects from the lowest score on, and what passes it by the least."""
+    # Places of several ground sizes show one panorama.
+    ordered = shown.drop_duplicates("path").sort_values(["score", "place_id"], kind="stable")
+    rejected = ordered[ordered["score"] < least]
+    passed = ordered[ordered["score"] >= least].head(_SHOWN_PASSED)
+    spread = np.linspace(0, len(rejected) - 1, min(_SHOWN_REJECTED, len(rejected)))
+    picked = rejected.iloc[np.unique(spread.round().astype(np.int64))]
+    cards = [
+        Card(folder / row["path"], (row["place_id"], f"{gate} {_written(row['score'])}"), colour)
+        for part, colour in ((picked, REJECTED), (passed, PASSED))
+        for row in part.to_dict("records")
+    ]
+    title = (
+        f"{view} {gate} below {least:g}, {GATES[gate]}: {len(rejected):,} of {len(ordered):,} "
+        f"pictures rejected, {len(picked)} shown; green: the {len(passed)} that barely pass"
+    )
+    write_sheet(folder / "sheets" / f"clean_{view}_{gate}.png", title, cards)
+
+
+def _write_same_street_sheet(folder: Path, table: pd.DataFrame, places: pd.DataFrame) -> None:
+    """Panoramas that are the same picture, each after the one it is the same as."""
+    is_same = table["reason"].str.startswith("street: the same picture", na=False)
+    street_of = dict(zip(table["place_id"], places["street"], strict=True))
+    cards = []
+    for row in table[is_same].to_dict("records")[: _SHOWN_REJECTED // 2]:
+        name, other = row["place_id"], row["duplicate_of"]
+        cards.append(Card(folder / street_of[other], ("same as the next:", other), PASSED))
+        cards.append(Card(folder / street_of[name], (row["reason"], name), REJECTED))
+    title = f"panoramas that are the same picture: {int(is_same.sum()):,} places rejected"
+    write_sheet(folder / "sheets" / "clean_same_street.png", title, cards)
