@@ -56,6 +56,9 @@ _SAME_PX = 1e-6
 _SAMPLES_PER_AXIS = 8
 _SAMPLE_PX = 128
 
+# Side of the parts a mask is read in: many blocks, and few of them in memory.
+_MASK_PX = 4096
+
 # `warnings.catch_warnings` changes the process, so it is entered by one thread at a time.
 _OPENING = threading.Lock()
 
@@ -107,6 +110,8 @@ class RasterMap:
 
     Args:
         path: whatever rasterio opens: a GeoTIFF, COG, VRT or MBTiles file, or a URL.
+        driver: short name of the one GDAL format that is accepted, any by default. Some formats
+            name other files and addresses; what strangers host should be a plain `GTiff`.
 
     Raises:
         RasterError: it cannot be opened, has no coordinate system or transform, lies where its
@@ -114,8 +119,9 @@ class RasterMap:
             palette or colour.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, driver: str | None = None) -> None:
         self.path = str(path)
+        self._driver = driver
         self._local = threading.local()
         self._handles: list[DatasetReader] = []
         self._lock = threading.Lock()
@@ -162,6 +168,55 @@ class RasterMap:
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north in degrees; east < west when it crosses the antimeridian."""
         return self._grid.bounds(self.width, self.height)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the file says of itself: its own tags and those of GDAL's IMAGERY domain."""
+        dataset = self._dataset()
+        return {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
+
+    def gsd_at_m(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> Floats:
+        """Ground metres per pixel at positions in degrees, (N,), as `gsd_m` at the centre."""
+        steps = self._grid.steps_m(*self.to_pixels(lat, lon))
+        gsd: Floats = np.sqrt(np.abs(np.linalg.det(steps)))
+        return gsd
+
+    def to_pixels(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Columns and rows of positions in degrees, of their shape; beyond the raster too."""
+        return self._grid.to_pixel(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
+
+    def read_mask(self, cell_px: int) -> npt.NDArray[np.bool_]:
+        """Where the raster has data, seen at one pixel of every square of `cell_px` pixels.
+
+        Read in one pass and from overviews, where there are any; not at all where the raster has
+        neither nodata nor transparency.
+
+        Returns:
+            bool (ceil(height / cell_px), ceil(width / cell_px)).
+
+        Raises:
+            RasterError: the pixels cannot be read.
+        """
+        shape = (math.ceil(self.height / cell_px), math.ceil(self.width / cell_px))
+        mask = np.ones(shape, bool)
+        if not self._has_mask:
+            return mask
+        part = max(1, _MASK_PX // cell_px)
+        corners = [(y, x) for y in range(0, shape[0], part) for x in range(0, shape[1], part)]
+        try:
+            for y, x in corners:
+                cells = mask[y : y + part, x : x + part]
+                left, top = x * cell_px, y * cell_px
+                width = min(cells.shape[1] * cell_px, self.width - left)
+                height = min(cells.shape[0] * cell_px, self.height - top)
+                window = Window(left, top, width, height)
+                cells[:] = self._dataset().dataset_mask(window=window, out_shape=cells.shape) > 127
+        except (RasterioError, OSError) as error:
+            raise RasterError(
+                f"the mask of {self.path} cannot be read ({error}): get an intact copy of the "
+                f"raster."
+            ) from error
+        return mask
 
     def window_count(self, footprint_m: float, stride_m: float) -> int:
         """How many windows `windows` gives."""
@@ -388,7 +443,7 @@ class RasterMap:
         """This thread's handle."""
         handle: DatasetReader | None = getattr(self._local, "handle", None)
         if handle is None:
-            handle = _open(self.path)
+            handle = _open(self.path, self._driver)
             with self._lock:
                 self._handles.append(handle)
             self._local.handle = handle
@@ -515,12 +570,12 @@ def color_bands(dataset: DatasetReader) -> list[int]:
     )
 
 
-def _open(path: str) -> DatasetReader:
+def _open(path: str, driver: str | None = None) -> DatasetReader:
     with _OPENING, warnings.catch_warnings():
         # A missing transform is reported by our own check, or does not matter.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            return rasterio.open(path)
+            return rasterio.open(path, driver=driver)
         except UnicodeEncodeError as error:
             raise RasterError(f"the name of {path} is not UTF-8: rename it.") from error
         except (RasterioError, OSError) as error:

@@ -3,6 +3,7 @@
 The scheme is OGC's WebMercatorQuad, known as XYZ or slippy map: y grows southwards.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,18 @@ from xml.sax.saxutils import escape
 
 import morecantile
 from morecantile import Tile
+from rasterio import Affine
+from shapely import Polygon
 
 from geobridge.errors import SourceError
+from geobridge.geo.distance import WGS84
 
 _GRID = morecantile.tms.get("WebMercatorQuad")
 
 MAX_ZOOM = 30
+
+MAX_LATITUDE = math.degrees(math.atan(math.sinh(math.pi)))
+"""Where the square of the web map ends, in degrees north and south."""
 
 _FLAT_NAME = re.compile(r"(?:^|.*/)(\d{1,2})_(\d+)_(\d+)\.\w+$")
 _NESTED_NAME = re.compile(r"(?:^|.*/)(\d{1,2})/(\d+)/(\d+)\.\w+$")
@@ -34,6 +41,52 @@ def tile_bounds(x: int, y: int, z: int) -> tuple[float, float, float, float]:
         )
     west, south, east, north = _GRID.bounds(Tile(x, y, z))
     return west, south, east, north
+
+
+def tiles_over(footprint: Polygon, z: int) -> list[Tile]:
+    """The tiles of a zoom that show a footprint, row by row.
+
+    Columns are continuous like the footprint's longitudes: across the antimeridian they are below
+    0 or from 2^z on, and the tile to be fetched is `x % 2**z`.
+
+    Raises:
+        SourceError: the footprint reaches beyond `MAX_LATITUDE`, where there are no tiles.
+    """
+    west, south, east, north = footprint.bounds
+    if max(abs(south), abs(north)) > MAX_LATITUDE:
+        raise SourceError(
+            f"web maps end at {MAX_LATITUDE:.2f} degrees, and the footprint reaches {south:.4f} to "
+            f"{north:.4f}: use a raster there."
+        )
+    columns = range(math.floor(_column(west, z)), math.ceil(_column(east, z)))
+    rows = range(math.floor(_row(north, z)), math.ceil(_row(south, z)))
+    return [Tile(x, y, z) for y in rows for x in columns]
+
+
+def zoom_for(lat: float, gsd_m: float, tile_px: int) -> int:
+    """The coarsest zoom whose pixels are no larger than so many metres on the ground."""
+    around_m = 2 * math.pi * WGS84.a * math.cos(math.radians(lat))
+    return min(MAX_ZOOM, max(0, math.ceil(math.log2(around_m / (tile_px * gsd_m)) - 1e-9)))
+
+
+def tiles_transform(tile: Tile, tile_px: int) -> Affine:
+    """From pixels of a picture that begins with a tile to EPSG:3857, whatever the column."""
+    pixel_m = 2 * math.pi * WGS84.a / (tile_px * 2**tile.z)
+    half = tile_px * 2**tile.z / 2
+    return Affine(
+        pixel_m, 0, (tile.x * tile_px - half) * pixel_m,
+        0, -pixel_m, (half - tile.y * tile_px) * pixel_m,
+    )  # fmt: skip
+
+
+def _column(lon: float, z: int) -> float:
+    return (lon + 180) / 360 * 2**z
+
+
+def _row(lat: float, z: int) -> float:
+    """OGC 17-083r2, annex D.1: y of the spherical Mercator projection, from the top."""
+    y = math.asinh(math.tan(math.radians(lat))) / math.pi
+    return (1 - y) / 2 * 2**z
 
 
 def parse_tile_path(path: str | Path) -> Tile | None:

@@ -12,8 +12,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from shapely import Polygon
+
 from geobridge.errors import PlacesError, PositionError
-from geobridge.geo.distance import check_position
+from geobridge.geo.distance import check_position, wrap_lon
 from geobridge.geo.footprint import center, footprint_from_bounds
 from geobridge.places.place import Place
 from geobridge.views import VIEWS, View
@@ -56,6 +58,17 @@ def iter_release(folder: Path) -> Iterator[Place]:
                 text=texts.get(name),
                 split=split.name,
             )
+
+
+def footprint_name(footprint: Polygon) -> str:
+    """The name of a footprint's pictures: west, south, east and north, to a centimetre.
+
+    A footprint across the antimeridian has an east that is smaller than its west.
+    """
+    west, south, east, north = footprint.bounds
+    corners = (float(wrap_lon(west)), south, float(wrap_lon(east)), north)
+    # Rounded before it is written: -1e-9 would become -0.0000000.
+    return "_".join(f"{round(degrees, 7) + 0.0:.7f}" for degrees in corners)
 
 
 def name_faults(folder: Path) -> Iterator[str]:

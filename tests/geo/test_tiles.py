@@ -11,7 +11,16 @@ from rasterio.warp import transform_bounds
 
 from geobridge.errors import SourceError
 from geobridge.geo.distance import distance_m
-from geobridge.geo.tiles import Tile, mosaic_of_tiles, parse_tile_path, tile_bounds
+from geobridge.geo.footprint import footprint_from_bounds
+from geobridge.geo.tiles import (
+    Tile,
+    mosaic_of_tiles,
+    parse_tile_path,
+    tile_bounds,
+    tiles_over,
+    tiles_transform,
+    zoom_for,
+)
 
 
 def corner_by_formula(x, y, z):
@@ -101,3 +110,55 @@ def test_tiles_become_one_raster_without_data_where_one_is_missing(tmp_path):
     first, last = tile_bounds(156708, 106355, 18), tile_bounds(156709, 106356, 18)
     assert (west, north) == pytest.approx((first[0], first[3]), abs=1e-9)
     assert (east, south) == pytest.approx((last[2], last[1]), abs=1e-9)
+
+
+@pytest.mark.parametrize("z", [3, 12, 18])
+def test_the_tiles_over_a_footprint_hold_its_corners_and_no_more(z):
+    footprint = footprint_from_bounds(11.56, 48.13, 11.58, 48.14)
+
+    tiles = tiles_over(footprint, z)
+
+    west = min(corner_by_formula(tile.x, 0, z)[0] for tile in tiles)
+    east = max(corner_by_formula(tile.x + 1, 0, z)[0] for tile in tiles)
+    north = max(corner_by_formula(0, tile.y, z)[1] for tile in tiles)
+    south = min(corner_by_formula(0, tile.y + 1, z)[1] for tile in tiles)
+    assert west <= 11.56 < west + 360 / 2**z
+    assert east - 360 / 2**z < 11.58 <= east
+    assert south <= 48.13 < 48.14 <= north
+    columns = {tile.x for tile in tiles}
+    assert len(tiles) == len(columns) * len({tile.y for tile in tiles})
+    assert tiles == sorted(tiles, key=lambda tile: (tile.y, tile.x))
+
+
+def test_tiles_across_the_antimeridian_go_on():
+    tiles = tiles_over(footprint_from_bounds(179.9, 10.0, -179.9, 10.1), 8)
+
+    assert [tile.x for tile in tiles] == [255, 256]
+
+
+def test_there_are_no_tiles_beyond_the_web_map():
+    with pytest.raises(SourceError, match=r"web maps end at 85\.05 degrees"):
+        tiles_over(footprint_from_bounds(10, 85.0, 11, 85.2), 5)
+
+
+def test_a_zoom_is_the_coarsest_that_is_fine_enough():
+    # 40,075,017 m around the equator, 256 pixels a tile: 0.597 m at zoom 18.
+    assert zoom_for(0.0, 0.598, 256) == 18
+    assert zoom_for(0.0, 0.597, 256) == 19
+    assert zoom_for(0.0, 0.597 / 2, 512) == 19
+    # At 60 degrees a pixel is half as wide.
+    assert zoom_for(60.0, 0.2987, 256) == 18
+    assert zoom_for(0.0, 1e9, 256) == 0
+    assert zoom_for(0.0, 1e-9, 256) == 30
+
+
+def test_pixels_of_tiles_lie_where_the_tiles_do():
+    tile = Tile(156704, 106359, 18)
+
+    corner = tiles_transform(tile, 256)
+
+    left, bottom, right, top = transform_bounds(
+        "EPSG:4326", "EPSG:3857", *tile_bounds(tile.x, tile.y, tile.z)
+    )
+    np.testing.assert_allclose(corner @ (0, 0), (left, top), atol=1e-6)
+    np.testing.assert_allclose(corner @ (256, 256), (right, bottom), atol=1e-6)

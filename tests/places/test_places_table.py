@@ -5,6 +5,7 @@ import pytest
 from shapely import Point, box
 
 from geobridge.errors import PlacesError
+from geobridge.places.release import footprint_name
 from geobridge.places.table import (
     TABLE_NAME,
     Place,
@@ -148,6 +149,23 @@ def test_release_footprints_in_any_corner_order_and_across_the_antimeridian(tmp_
     assert abs(crossing.lon) == pytest.approx(180)
     west, _, east, _ = crossing.footprint.bounds
     assert east - west == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize(
+    ("corners", "name"),
+    [
+        ((9.0, 45.0, 9.002, 45.00123456), "9.0000000_45.0000000_9.0020000_45.0012346"),
+        ((179.999, -17, 180.001, -16.999), "179.9990000_-17.0000000_-179.9990000_-16.9990000"),
+        ((-1e-9, 0, 1, 1), "0.0000000_0.0000000_1.0000000_1.0000000"),
+    ],
+)
+def test_a_footprint_is_found_again_by_its_name(tmp_path, corners, name):
+    assert footprint_name(box(*corners)) == name
+    picture(tmp_path, f"train/drone/{name}.jpg")
+    (place,) = iter_places(tmp_path)
+    west, south, east, north = place.footprint.bounds
+    assert east - west == pytest.approx(corners[2] - corners[0], abs=1e-6)
+    assert (south, north) == pytest.approx((corners[1], corners[3]), abs=1e-6)
 
 
 @pytest.mark.parametrize(
