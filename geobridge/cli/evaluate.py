@@ -76,13 +76,14 @@ def _run_benchmark(
         found = measure(
             loaded, benchmark, root, folder, directions=wanted, options=options, step=step
         )
+        said = found.remarks
         if out is not None:
             step("writing the report")(0, None)
-            write_report(out, found)
+            said += write_report(out, found)
     console = output()
     console.print(summary(found))
-    for remark in found.remarks:
-        console.print(remark)
+    for remark in said:
+        console.print(remark, markup=False)
     if out is not None:
         console.print(f"report: {out / 'table.md'}, {out / 'retrievals.html'}")
 
@@ -102,18 +103,19 @@ def _run_suite(suite: str, model: str, root: Path | None, out: Path | None, devi
 def _list() -> None:
     from geobridge.evaluation.benchmarks import BENCHMARK_NAMES, benchmark_named
 
-    console = output()
+    console, layout = output(), ""
     for name in BENCHMARK_NAMES:
         benchmark = benchmark_named(name)
         options = ", ".join(
             f"{key}={field.get_default(call_default_factory=True)}"
             for key, field in benchmark.options.model_fields.items()
         )
-        console.print(
-            f"[b]{name}[/b]: {benchmark.title}" + (f" (--set {options})" if options else "")
-        )
-        for line in benchmark.layout.strip().splitlines():
-            console.print(f"    {line}", markup=False)
+        console.print(f"[b]{name}[/b]: {benchmark.title}", end="")
+        console.print(f" (--set {options})" if options else "", markup=False)
+        if benchmark.layout != layout:  # variants of one data set are laid out alike
+            layout = benchmark.layout
+            for line in layout.strip().splitlines():
+                console.print(f"    {line}", markup=False)
 
 
 def _load(model: str, device: str) -> Any:

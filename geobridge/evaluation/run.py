@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from geobridge import __version__
 from geobridge.errors import EvaluationError
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
+from geobridge.evaluation.distances import have_positions, separation_m
 from geobridge.evaluation.embeddings import Embedded, Report, embed_items, slug
 from geobridge.evaluation.ranking import Ranking, rank
 from geobridge.evaluation.scores import Score, score
@@ -193,9 +194,11 @@ def write_queries(
 ) -> None:
     """Write what came of each query, one row each, in the order of the task.
 
-    Columns: query, query_file, region, query_lat, query_lon; rank of the first positive (NaN
-    without one), positive and positive_file (the first of its positives); top1.., top1_file..,
-    similarity1..; and every measure that averages over queries under its own name.
+    Columns: query, query_file, region, query_lat, query_lon, query_x_m, query_y_m (on a map of
+    its own); rank of the first positive (NaN without one), positive and positive_file (the first
+    of its positives); of the first references top1.., top1_file.., similarity1.., right1..
+    (whether it is a positive) and distance1_m.. (from the truth, where positions are known); and
+    every measure that averages over queries under its own name.
     """
     asked = np.arange(len(queries)) if task.query_rows is None else task.query_rows
     ranked = np.arange(len(references)) if task.gallery_rows is None else task.gallery_rows
@@ -207,15 +210,23 @@ def write_queries(
         "region": _at(queries.regions, asked),
         "query_lat": _at(queries.lat, asked),
         "query_lon": _at(queries.lon, asked),
+        "query_x_m": None if queries.xy_m is None else queries.xy_m[asked, 0],
+        "query_y_m": None if queries.xy_m is None else queries.xy_m[asked, 1],
         "positive": _at(references.names, first),
     }
     files = [_shown(content) for content in references.contents]
     table["positive_file"] = _at(files, first)
+    located = have_positions(task.geodesy, queries, references)
     for place in range(min(SHOWN, ranking.top.shape[1])):
         rows = np.where(ranking.top[:, place] < 0, -1, ranked[ranking.top[:, place]])
         table[f"top{place + 1}"] = _at(references.names, rows)
         table[f"top{place + 1}_file"] = _at(files, rows)
         table[f"similarity{place + 1}"] = ranking.similarity[:, place]
+        found_here = zip(ranking.top[:, place].tolist(), held, strict=True)
+        table[f"right{place + 1}"] = [row in right for row, right in found_here]
+        if located:
+            distance = separation_m(task.geodesy, queries, asked, references, rows)
+            table[f"distance{place + 1}_m"] = distance
     table |= found.per_query
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
