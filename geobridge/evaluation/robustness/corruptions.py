@@ -55,8 +55,7 @@ def corrupt(kind: str, picture: Picture, strength: int, seed: int, number: int) 
         return picture
     rng = generator(kind, seed, number)
     pixels = picture.astype(np.float32) / np.float32(255)
-    changed = CORRUPTIONS[kind](pixels, strength - 1, rng)
-    return np.rint(np.clip(changed, 0, 1) * 255).astype(np.uint8)
+    return _uint8(CORRUPTIONS[kind](pixels, strength - 1, rng))
 
 
 def generator(what: str, seed: int, number: int) -> np.random.Generator:
@@ -66,8 +65,9 @@ def generator(what: str, seed: int, number: int) -> np.random.Generator:
 
 def _fog(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels:
     depth = (0.5, 1.0, 2.0)[level] * (0.6 + 0.8 * _patches(pixels.shape[:2], rng))
-    through = np.exp(-depth)[..., None]
-    return pixels * through + np.float32(0.9) * (1 - through)
+    through = np.exp(-depth).astype(np.float32)[..., None]
+    foggy: Pixels = pixels * through + np.float32(0.9) * (1 - through)
+    return foggy
 
 
 def _rain(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels:
@@ -80,7 +80,8 @@ def _rain(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels:
     streaks = np.clip(_filtered(drops, line) / line.max() * 0.5, 0, 1)[..., None]
     through = np.float32((0.85, 0.75, 0.65)[level])
     veiled = pixels * through + np.float32(0.55) * (1 - through)
-    return veiled + (np.float32(0.9) - veiled).clip(min=0) * streaks
+    rainy: Pixels = veiled + (np.float32(0.9) - veiled).clip(min=0) * streaks
+    return rainy
 
 
 def _snow(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels:
@@ -92,7 +93,8 @@ def _snow(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels:
     kept = np.float32((0.8, 0.6, 0.4)[level])
     grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     covered = np.maximum(pixels, np.minimum(1.0, grey * 1.5 + 0.5)[..., None])
-    return pixels * kept + covered * (1 - kept) + falling
+    snowy: Pixels = pixels * kept + covered * (1 - kept) + falling
+    return snowy
 
 
 # Electrons of a white pixel, and those that reading it adds: a small sensor at a high gain.
@@ -118,8 +120,7 @@ def _motion_blur(pixels: Pixels, level: int, rng: np.random.Generator) -> Pixels
 
 def _jpeg(pixels: Pixels, level: int, _: np.random.Generator) -> Pixels:
     file = io.BytesIO()
-    picture = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
-    picture.save(file, "JPEG", quality=(25, 15, 7)[level])
+    Image.fromarray(_uint8(pixels)).save(file, "JPEG", quality=(25, 15, 7)[level])
     return np.asarray(Image.open(file), np.float32) / np.float32(255)
 
 
@@ -141,6 +142,11 @@ CORRUPTIONS: dict[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
 """What can be added to a picture, by name."""
 
 
+def _uint8(pixels: Pixels) -> Picture:
+    rounded: Picture = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return rounded
+
+
 def _patches(shape: tuple[int, int], rng: np.random.Generator) -> Pixels:
     """Smooth random patches (H, W) in 0..1: grids of 2, 4 and 8 draws a side, each half as strong.
 
@@ -151,7 +157,8 @@ def _patches(shape: tuple[int, int], rng: np.random.Generator) -> Pixels:
         side = 2 ** (octave + 1)
         grid = torch.from_numpy(rng.random((1, 1, side, side), np.float32))
         total += F.interpolate(grid, shape, mode="bicubic")[0, 0].numpy() / 2**octave
-    return np.clip(total / 1.75, 0, 1)
+    patches: Pixels = np.clip(total / 1.75, 0, 1)
+    return patches
 
 
 def _line_kernel(length_px: float, angle_deg: float) -> Pixels:
@@ -165,7 +172,8 @@ def _line_kernel(length_px: float, angle_deg: float) -> Pixels:
     for right, down in ((0, 0), (0, 1), (1, 0), (1, 1)):
         share = (1 - np.abs(x - left - right)) * (1 - np.abs(y - top - down))
         np.add.at(kernel, (top + down, left + right), share)
-    return (kernel / kernel.sum()).astype(np.float32)
+    line: Pixels = (kernel / kernel.sum()).astype(np.float32)
+    return line
 
 
 def _filtered(channel: NDArray[np.float32], kernel: Pixels) -> Pixels:

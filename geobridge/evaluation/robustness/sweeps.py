@@ -147,7 +147,9 @@ def street(lab: Lab) -> Sweep:
 def _fields(lab: Lab) -> dict[float, list[StreetField]]:
     """What `panorama_columns` leaves of the field of each panorama, by the field that is cut."""
     shapes = [read_image(cast(Path, path)).shape for path in lab.base["street"].items.contents]
-    return {fov_deg: [_field(*shape[:2], fov_deg) for shape in shapes] for fov_deg in FIELDS_DEG}
+    return {
+        fov_deg: [_field(shape[0], shape[1], fov_deg) for shape in shapes] for fov_deg in FIELDS_DEG
+    }
 
 
 def _field(height: int, width: int, fov_deg: float) -> StreetField:
@@ -207,9 +209,7 @@ def _drones(
     kinds = {"camera": lab.base["drone"], "crop": lab.rendered("drone", "crop", drone="crop")}
     changed = {
         kind: [
-            drone
-            if x == neutral
-            else lab.changed(drone, f"{name} {x:g}", lambda picture, _, x=x: change(picture, x))
+            drone if x == neutral else lab.changed(drone, f"{name} {x:g}", partial(_by, change, x))
             for x in x_values
         ]
         for kind, drone in kinds.items()
@@ -219,6 +219,10 @@ def _drones(
         for way in ways
         for kind, drones in changed.items()
     }
+
+
+def _by(change: Callable[[Picture, float], Picture], x: float, picture: Picture, _: int) -> Picture:
+    return change(picture, x)
 
 
 def zoom(picture: Picture, magnification: float) -> Picture:
@@ -314,7 +318,7 @@ def loss(before: Score, after: Score) -> Value:
     return Value(float(hits[0].mean() - hits[1].mean()), float(low), float(high))
 
 
-def transfer(models: Mapping[str, Path], lab: Lab) -> Sweep:
+def transfer(models: Mapping[str, str | Path], lab: Lab) -> Sweep:
     """Models that were trained without some edge, on all directions between views."""
     labs = [lab]
     for name, path in models.items():
