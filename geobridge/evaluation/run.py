@@ -123,6 +123,7 @@ def evaluate(
     """
     out, step = Path(out), step or silent
     settings = configured(benchmark, options or {})
+    step(f"reading {benchmark.name}")(0, None)
     loaded = benchmark.read(Path(root), settings)
     tasks, remarks = _chosen(model, benchmark.name, loaded.tasks, directions)
     salt = f"{benchmark.name} {settings.model_dump_json()}"
