@@ -5,9 +5,9 @@ gives none: tables are merged, lists and words are replaced. All other paths are
 folder in which the command runs, as they are on its command line.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -20,6 +20,8 @@ from geobridge.training.parameters import ParametersConfig
 
 try:
     import yaml
+
+    from geobridge.model.yaml_files import read_yaml
 except ImportError as error:  # pragma: no cover - exercised where the extra is absent
     raise MissingExtraError("Training", "pyyaml", "train") from error
 
@@ -360,43 +362,12 @@ def _resolved(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if path in chain:
         names = " -> ".join(item.name for item in (*chain[chain.index(path) :], path))
         raise TrainingError(f"configurations extend each other in a circle ({names}): cut it.")
-    data = _read(path)
+    data = read_yaml(path, "training configuration", TrainingError)
     parent = data.pop("extends", None)
     if parent is None:
         return data
     under = _find(str(parent), path.parent, f"the configuration that {path} extends,")
     return merge_settings(_resolved(under, (*chain, path)), data)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        # The loader derives from the safe one.
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise TrainingError(
-            f"{path} cannot be read as YAML ({error.problem}{line}): correct it."
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
-    if not isinstance(data, dict):
-        raise TrainingError(f"{path} is no training configuration: write `key: value` lines.")
-    return data
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [cast(str, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in set(keys):
-            if keys.count(key) > 1 and key != "<<":
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} comes twice in one table",
-                    problem_mark=node.start_mark,
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _set(data: dict[str, Any], change: str) -> None:
