@@ -161,8 +161,7 @@ class RasterMap:
     @property
     def gsd_m(self) -> float:
         """Ground metres per pixel at the raster's centre (geometric mean of both sides)."""
-        steps = self._grid.steps_m(np.array([self.width / 2]), np.array([self.height / 2]))
-        return math.sqrt(abs(float(np.linalg.det(steps[0]))))
+        return float(self._gsd_m(np.array([self.width / 2]), np.array([self.height / 2]))[0])
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -177,9 +176,7 @@ class RasterMap:
 
     def gsd_at_m(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> Floats:
         """Ground metres per pixel at positions in degrees, (N,), as `gsd_m` at the centre."""
-        steps = self._grid.steps_m(*self.to_pixels(lat, lon))
-        gsd: Floats = np.sqrt(np.abs(np.linalg.det(steps)))
-        return gsd
+        return self._gsd_m(*self.to_pixels(lat, lon))
 
     def to_pixels(self, lat: npt.ArrayLike, lon: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Columns and rows of positions in degrees, of their shape; beyond the raster too."""
@@ -333,6 +330,12 @@ class RasterMap:
                 f"a footprint of {footprint_m:g} m is far wider than {self.path} "
                 f"({widest_m:.0f} m): use a smaller footprint."
             )
+
+    def _gsd_m(self, cols: Floats, rows: Floats) -> Floats:
+        # By lengths alone: across a pole a pixel's sides have no east and north in common.
+        widths, heights = self._grid.extents_px(cols, rows, 1.0)
+        gsd: Floats = 1 / np.sqrt(widths * heights)
+        return gsd
 
     def _rows(self, footprint_m: float, stride_m: float) -> list[_Row]:
         self.check_windows(footprint_m, stride_m)

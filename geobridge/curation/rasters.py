@@ -1,0 +1,207 @@
+"""Rasters that stages read: which there are, whose they are and of when."""
+
+import datetime as clock
+import fnmatch
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from geobridge.errors import CurationError
+from geobridge.geo.rasters import RasterMap
+from geobridge.imagery.files import list_files
+from geobridge.model.config import Settings
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".mbtiles")
+"""Names of georeferenced rasters, as they are looked for in folders."""
+
+# Without this GDAL keeps decoded blocks in a twentieth of the machine's memory.
+_CACHE_MB = 128
+
+# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl-http-https-ftp-files-random-access
+_REMOTE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+}
+
+# Colons between the numbers are how TIFF 6.0 writes a date (tag 306).
+_DATE = re.compile(r"\s*(\d{4})[-:](\d{2})[-:](\d{2})(?!\d)")
+
+_DATE_TAGS = ("ACQUISITIONDATETIME", "ACQUISITION_DATE", "TIFFTAG_DATETIME")
+_LICENCE_TAGS = ("LICENSE", "LICENCE")
+_ATTRIBUTION_TAGS = ("ATTRIBUTION", "TIFFTAG_COPYRIGHT", "TIFFTAG_ARTIST")
+
+
+class RasterFacts(Settings):
+    """What is known of a raster besides its pixels; None where it is not.
+
+    Attributes:
+        date: when it was taken.
+        licence: terms its makers state.
+        attribution: what must be said when it is shown.
+        source: where it comes from.
+    """
+
+    date: clock.date | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    source: str | None = None
+
+    def over(self, other: "RasterFacts") -> "RasterFacts":
+        """These facts, and the other ones where these say nothing."""
+        return RasterFacts(**{**_told(other), **_told(self)})
+
+    def columns(self) -> dict[str, str | None]:
+        """As columns of a table, the date as ISO 8601 text."""
+        date = self.date.isoformat() if self.date else None
+        return {
+            "date": date,
+            "licence": self.licence,
+            "attribution": self.attribution,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """A raster to be read.
+
+    Attributes:
+        raster: path or address.
+        is_named: whether the configuration names it itself, so that it must be readable.
+        facts: what whoever listed it says of it.
+        fault: why it is no raster, as far as its name tells, or None.
+    """
+
+    raster: str
+    is_named: bool
+    facts: RasterFacts = field(default_factory=RasterFacts)
+    fault: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Changes when the file does; an address is taken for the same for ever."""
+        if self.fault or is_address(self.raster):
+            return self.raster
+        status = Path(self.raster).stat()
+        return f"{self.raster} {status.st_size} {status.st_mtime_ns}"
+
+
+def is_address(raster: str) -> bool:
+    """Whether a raster is somewhere in a network rather than in a file."""
+    return "://" in raster
+
+
+def list_rasters(listed: Iterable[str]) -> list[Found]:
+    """Rasters of a configuration: paths and addresses as they are, folders file by file.
+
+    Each comes once, and other files of a folder with why they are no raster.
+
+    Raises:
+        CurationError: a path does not exist.
+    """
+    found: dict[str, Found] = {}
+    for entry in listed:
+        if is_address(entry) or Path(entry).is_file():
+            found[entry] = Found(entry, is_named=True)
+        elif Path(entry).is_dir():
+            for name in list_files(Path(entry)):
+                raster = (Path(entry) / name).as_posix()
+                found.setdefault(raster, Found(raster, is_named=False, fault=_fault_of(name)))
+        else:
+            raise CurationError(
+                f"{entry} is neither a file, a folder nor an address: correct the configuration."
+            )
+    return list(found.values())
+
+
+@contextmanager
+def opened(raster: str) -> Iterator[RasterMap]:
+    """Open a raster with little memory; one from the network only where it is a GeoTIFF.
+
+    Raises:
+        RasterError: it cannot be opened, or not be placed on the ground.
+    """
+    remote = is_address(raster)
+    settings = {"GDAL_CACHEMAX": _CACHE_MB} | (_REMOTE if remote else {})
+    # Other formats could make GDAL open files of this machine, or further addresses.
+    driver = "GTiff" if remote else None
+    with rasterio.Env(**settings), RasterMap(raster, driver) as opened_raster:
+        yield opened_raster
+
+
+def facts_of(
+    entry: Found, tags: Mapping[str, str], configured: Mapping[str, RasterFacts]
+) -> RasterFacts:
+    """What is known of a raster: from the configuration, then whoever listed it, then its tags.
+
+    Args:
+        entry: the raster.
+        tags: of the file.
+        configured: facts by a pattern (`*.tif`, `flight-1/*`) of the path or the file's name;
+            the first that fits counts.
+    """
+    raster = entry.raster
+    name = raster.rpartition("/")[2]
+    fitting = (
+        facts
+        for pattern, facts in configured.items()
+        if fnmatch.fnmatchcase(raster, pattern) or fnmatch.fnmatchcase(name, pattern)
+    )
+    own = RasterFacts(
+        date=next((date for tag in _DATE_TAGS if (date := parse_date(tags.get(tag)))), None),
+        licence=_first(tags, _LICENCE_TAGS),
+        attribution=_first(tags, _ATTRIBUTION_TAGS),
+    )
+    return next(fitting, RasterFacts()).over(entry.facts).over(own)
+
+
+def parse_date(text: Any) -> clock.date | None:
+    """The day a date or date-time (ISO 8601, or TIFF's with colons) begins with; None if none.
+
+    Cells of tables that hold nothing are none.
+    """
+    match = _DATE.match(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    try:
+        return clock.date(*(int(number) for number in match.groups()))
+    except ValueError:
+        return None
+
+
+def digest(*parts: Any) -> str:
+    """Short hexadecimal digest of what can be JSON; equal parts have equal digests anywhere."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault_of(name: str) -> str | None:
+    if name.endswith("/"):
+        return "the folder may not be read"
+    if Path(name).suffix.lower() not in RASTER_SUFFIXES:
+        return "its name is not one of a georeferenced raster"
+    return None
+
+
+def _told(facts: RasterFacts) -> dict[str, Any]:
+    return {name: value for name, value in facts.model_dump().items() if value is not None}
+
+
+def _first(tags: Mapping[str, str], names: Iterable[str]) -> str | None:
+    return next((value for name in names if (value := tags.get(name, "").strip())), None)
