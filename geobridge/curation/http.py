@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import geobridge
 from geobridge.errors import CurationError, MissingExtraError
@@ -336,7 +336,7 @@ class Client:
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
         try:
             with self._pool.stream(
-                "GET", _encoded(url), headers=headers, extensions={"timeout": timeout}
+                "GET", _encoded(url), headers=list(headers.items()), extensions={"timeout": timeout}
             ) as response:
                 yield response
         except _PrivateAddressError:
@@ -613,13 +613,13 @@ def _no_address(url: str) -> DownloadError:
     )
 
 
-def _split(url: str) -> Any:
+def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         # Reading the port checks it.
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        is_address = False
+        raise _no_address(url) from None
     # A name and password in an address would end up in tables.
     if not is_address or "@" in parts.netloc:
         raise _no_address(url)
