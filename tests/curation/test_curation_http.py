@@ -262,7 +262,7 @@ def test_redirects_are_followed_and_counted(server, client):
         "http://localhost:9/a.jpg",
         "http://[::1]:9/a.jpg",
         "http://[::ffff:10.0.0.1]:9/a.jpg",
-        "http://169.254.169.254/latest/meta-data",
+        "http://169.254.7.7:9/a.jpg",
         "http://2130706433/a.jpg",
         "http://0/a.jpg",
     ],
