@@ -1,0 +1,222 @@
+"""Stage 3: the drone picture cut around the position of each panorama, at several ground sizes.
+
+    DIR/crops.parquet               a row for each panorama and size, kept or with its reason
+    DIR/pictures/drone/...          the crops, named by their footprint
+    DIR/pictures/street/...         the panoramas, turned north, one for all its sizes
+
+"Reverse cropping" after the paper, section "GeoLoc": the ground picture leads, and the footprint
+is laid around it, so that both show the same place.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import geopandas
+import pandas as pd
+from pydantic import Field
+from shapely import Polygon
+
+from geobridge.curation.pictures import Picture, PictureConfig, UnfitError, cut
+from geobridge.curation.rasters import digest, file_digest, is_address, opened
+from geobridge.curation.workspace import Journal, Step, Workspace
+from geobridge.errors import ImageError, RasterError
+from geobridge.geo.footprint import footprint_around
+from geobridge.geo.rasters import RasterMap
+from geobridge.imagery.decode import read_image
+from geobridge.imagery.resolution import coarsen
+from geobridge.imagery.street import panorama_columns
+from geobridge.places.release import footprint_name
+
+COLUMNS = (
+    *("place_id", "pano_id", "seed_id", "raster", "lat", "lon", "footprint", "side_m", "gsd_m"),
+    *("valid", "drone", "street", "kept", "reason"),
+)
+"""Of the table `crops`."""
+
+_TYPES = {
+    **dict.fromkeys(("lat", "lon", "side_m", "gsd_m", "valid"), "float64"),
+    "kept": "bool",
+}
+
+_NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class CropConfig(PictureConfig):
+    """What is cut around each panorama.
+
+    Attributes:
+        sides_m: sides of the footprints on the ground; the paper's by default.
+        turn_north: whether panoramas are turned so that their middle looks north; those of
+            unknown heading are then left out. Plain photos stay as they are.
+        street_width: wider panoramas are reduced to so many pixels.
+    """
+
+    sides_m: tuple[float, ...] = Field(default=(80.0, 100.0, 120.0, 150.0, 180.0), min_length=1)
+    turn_north: bool = True
+    street_width: int = Field(default=2048, ge=64)
+
+
+def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDataFrame:
+    """Crop the orthomosaics around the kept panoramas.
+
+    Returns:
+        Columns as in `COLUMNS`, sorted by place_id. `lat` and `lon` are the panorama's,
+        `footprint` the square of ground around it, `drone` and `street` paths in the workspace,
+        null where the row is not kept.
+
+    Raises:
+        CurationError: the stages before have not been run.
+        RasterError: an orthomosaic is gone, or an address did not answer.
+    """
+    panoramas = _panoramas(workspace)
+    planned = _plan(panoramas, config)
+    report = step("cropping around panoramas")
+    inputs = [file_digest(workspace.path(stage)) for stage in ("seeds", "street")]
+    settings = config.model_dump(mode="json")
+    with workspace.journal("crop", digest(settings, inputs)) as journal:
+        done = 0
+        for name, group in groupby(panoramas, key=lambda panorama: str(panorama["raster"])):
+            of_raster = list(group)
+            undone = [p for p in of_raster if not _is_done(workspace, journal, p["pano_id"])]
+            done += len(of_raster) - len(undone)
+            if not undone:
+                continue
+            with opened(name) as raster:
+                for panorama in undone:
+                    pano_id = panorama["pano_id"]
+                    crops = _crops(workspace, config, raster, panorama, planned[pano_id])
+                    journal.add(pano_id, crops)
+                    done += 1
+                    report(done, len(panoramas))
+        rows = [row for panorama in panoramas for row in journal[panorama["pano_id"]]]
+        table = _table(rows)
+    workspace.write("crops", table)
+    return table
+
+
+def _panoramas(workspace: Workspace) -> list[dict[str, Any]]:
+    """The kept panoramas with the raster of their seed, raster by raster."""
+    street = workspace.read("street")
+    raster_of = workspace.read("seeds").set_index("seed_id")["raster"]
+    records = street.loc[street["kept"].astype(bool)].to_dict("records")
+    found = [{**record, "raster": raster_of[record["seed_id"]]} for record in records]
+    return sorted(found, key=lambda panorama: (panorama["raster"], panorama["pano_id"]))
+
+
+def _is_done(workspace: Workspace, journal: Journal, pano_id: str) -> bool:
+    """Whether a panorama's crops are noted, and their pictures still there."""
+    if pano_id not in journal:
+        return False
+    paths = {row[view] for row in journal[pano_id] for view in ("drone", "street") if row[view]}
+    return all((workspace.folder / path).is_file() for path in paths)
+
+
+def _plan(
+    panoramas: Sequence[Mapping[str, Any]], config: CropConfig
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each panorama before anything is cropped, no place twice."""
+    planned: dict[str, list[dict[str, Any]]] = {}
+    seen: set[str] = set()
+    for panorama in panoramas:
+        rows = planned[panorama["pano_id"]] = []
+        for side_m in config.sides_m:
+            row = _row(panorama, side_m)
+            if row["place_id"] in seen:
+                # Not the name of any file: the picture is the other panorama's.
+                row["place_id"] += f"~{panorama['pano_id']}"
+                row["reason"] = "another panorama was taken at the same spot"
+            seen.add(row["place_id"])
+            rows.append(row)
+    return planned
+
+
+def _crops(
+    workspace: Workspace,
+    config: CropConfig,
+    raster: RasterMap,
+    panorama: Mapping[str, Any],
+    planned: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The rows of one panorama, their pictures written."""
+    rows = [dict(row) for row in planned]
+    try:
+        street = _street_picture(workspace, config, panorama)
+    except (ImageError, UnfitError) as error:
+        return [{**row, "reason": row["reason"] or str(error)} for row in rows]
+    for row in (row for row in rows if row["reason"] is None):
+        try:
+            picture, valid = cut(raster, row["lat"], row["lon"], row["side_m"], config)
+        except UnfitError as error:
+            row["reason"] = str(error)
+            continue
+        except RasterError as error:
+            # What an address does not give now, it may give when the stage is run again.
+            if is_address(raster.path):
+                raise
+            row["reason"] = str(error)
+            continue
+        drone = f"drone/{row['place_id']}{config.suffix}"
+        row |= {"gsd_m": row["side_m"] / len(picture), "valid": valid, "kept": True}
+        row["drone"] = workspace.picture(drone, config.encode(picture))
+    if any(row["kept"] for row in rows):
+        name = f"street/{_file_name(panorama['pano_id'])}{config.suffix}"
+        path = workspace.picture(name, config.encode(street))
+        rows = [{**row, "street": path if row["kept"] else None} for row in rows]
+    return rows
+
+
+def _row(panorama: Mapping[str, Any], side_m: float) -> dict[str, Any]:
+    lat, lon = float(panorama["lat"]), float(panorama["lon"])
+    footprint = footprint_around(lat, lon, side_m, side_m)
+    return {
+        "place_id": footprint_name(footprint),
+        "pano_id": panorama["pano_id"],
+        "seed_id": panorama["seed_id"],
+        "raster": panorama["raster"],
+        "lat": lat,
+        "lon": lon,
+        "footprint": list(footprint.exterior.coords),
+        "side_m": side_m,
+        "gsd_m": None,
+        "valid": None,
+        "drone": None,
+        "street": None,
+        "kept": False,
+        "reason": None,
+    }
+
+
+def _street_picture(
+    workspace: Workspace, config: CropConfig, panorama: Mapping[str, Any]
+) -> Picture:
+    """A panorama turned north, or a plain photo as it is, reduced to the width that is wanted.
+
+    Raises:
+        ImageError: it cannot be read.
+        UnfitError: its heading is not known.
+    """
+    whole = bool(panorama.get("is_360", True))
+    if whole and config.turn_north and pd.isna(panorama["heading_deg"]):
+        raise UnfitError("the panorama's heading is not known, so it cannot be turned north")
+    # A panorama is at least twice as wide as high.
+    least = config.street_width // 2 if whole else config.street_width
+    picture = read_image(workspace.folder / panorama["path"], min_side=least)
+    if whole and config.turn_north:
+        picture = panorama_columns(picture, -float(panorama["heading_deg"]))
+    return coarsen(picture, max(1.0, picture.shape[1] / config.street_width))
+
+
+def _file_name(pano_id: str) -> str:
+    """A name for files that is safe, readable and of this panorama alone."""
+    return f"{_NOT_FOR_FILES.sub('-', pano_id)[:80]}-{digest(pano_id)[:8]}"
+
+
+def _table(rows: list[dict[str, Any]]) -> geopandas.GeoDataFrame:
+    """Rows as they are in the journal as the table."""
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    columns["footprint"] = [Polygon(corners) for corners in columns["footprint"]]
+    frame = pd.DataFrame(columns, dtype=object).astype(_TYPES)
+    table = geopandas.GeoDataFrame(frame, geometry="footprint", crs="EPSG:4326")
+    return table.sort_values("place_id", ignore_index=True)
