@@ -1,0 +1,442 @@
+"""Stage 7: what stays becomes a places data set that says whose everything in it is.
+
+    DIR/publish.parquet             a row a place that came so far: split, country, kept, reason
+    DIR/places/places.parquet       the places, with pictures beside it (`geobridge.places`)
+    DIR/places/pictures.parquet     a row a picture: provider, licence, attribution, date, digest
+    DIR/places/README.md            the data card
+    DIR/places/recipe.json          with `only_redistributable`: how to rebuild what is left out
+
+Everything is the same, byte for byte, when it is made from the same tables and pictures.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import geobridge
+from geobridge.curation.card import write_card
+from geobridge.curation.countries import countries_at
+from geobridge.curation.licences import may_be_redistributed
+from geobridge.curation.rasters import is_address
+from geobridge.curation.splits import SplitConfig, split_places
+from geobridge.curation.state import read_notes
+from geobridge.curation.workspace import Step, Workspace
+from geobridge.errors import CurationError
+from geobridge.gallery.manifest import write_atomically
+from geobridge.model.config import Settings
+from geobridge.places.place import Place
+from geobridge.places.table import write_places
+from geobridge.views import VIEWS, View
+
+STAGE = "publish"
+FOLDER = "places"
+"""Of the data set, in the curation's folder."""
+
+PICTURES = "pictures.parquet"
+RECIPE = "recipe.json"
+
+PICTURE_COLUMNS = (
+    *("place_id", "view", "path", "provider", "licence", "attribution", "captured", "gsd_m"),
+    "sha256",
+)
+"""Of the table of pictures."""
+
+
+class PublishConfig(Settings):
+    """What is published.
+
+    Attributes:
+        splits: how places are divided.
+        whole: whether a place is left out that has no satellite picture or no text, where the
+            stage was run that should have given it.
+        only_redistributable: publish only pictures whose licence is known to let anyone pass them
+            on, and a recipe for the others.
+    """
+
+    splits: SplitConfig = SplitConfig()
+    whole: bool = True
+    only_redistributable: bool = False
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of a place: where it lies in the curation's folder, and whose it is.
+
+    Attributes:
+        view: of the place.
+        path: relative to the curation's folder.
+        provider: whom it comes from.
+        licence: its terms, or None.
+        attribution: whom to name, or None.
+        captured: ISO date or date-time, or None.
+        gsd_m: ground metres a pixel, or None.
+        origin: what it takes to make it again.
+    """
+
+    view: View
+    path: str
+    provider: str
+    licence: str | None
+    attribution: str | None
+    captured: str | None
+    gsd_m: float | None
+    origin: dict[str, Any]
+
+    @property
+    def published(self) -> str:
+        """Its path in the data set."""
+        return PurePosixPath(self.path).relative_to("pictures").as_posix()
+
+
+def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame:
+    """Publish the places that all stages have kept.
+
+    Returns:
+        place_id; country (None at sea); near_border (bool, whether the country may be the
+        neighbour's); split (None where not kept); kept; reason. Sorted by place_id.
+
+    Raises:
+        CurationError: the stages before have not been run, nothing is left to publish, or a
+            picture is gone.
+    """
+    report = step("dividing places")
+    places = _places(workspace)
+    table = _table(places, config)
+    report(len(table), len(table))
+    kept = places[table["kept"].to_numpy()].to_dict("records")
+    pictures = {str(place["place_id"]): _pictures(place) for place in kept}
+    shown = {
+        name: [p for p in some if not config.only_redistributable or _is_free(p)]
+        for name, some in pictures.items()
+    }
+    for row, name in enumerate(table["place_id"]):
+        if table.at[row, "kept"] and not shown[name]:
+            table.loc[row, ["kept", "split", "reason"]] = [
+                *(False, None),
+                "none of its pictures may be redistributed",
+            ]
+    if not table["kept"].any():
+        reasons = table["reason"].dropna().value_counts()
+        told = f" ({reasons.index[0]})" if len(reasons) else ""
+        raise CurationError(
+            f"no place is left to publish in {workspace.folder}{told}: see the column `reason` of "
+            f"the stages' tables."
+        )
+    folder = workspace.folder / FOLDER
+    digests = _copy(workspace, folder, shown, step)
+    rows = _write_tables(folder, kept, table, shown, digests)
+    _write_recipe(workspace, folder, kept, pictures, config, step)
+    write_card(folder / "README.md", table, rows, config.splits.apart_m)
+    _remove_former(folder, {row["path"] for row in rows})
+    return workspace.write(STAGE, table)
+
+
+# What there is
+
+
+def _places(workspace: Workspace) -> pd.DataFrame:
+    """The places that the stages up to `clean` kept, with all that is known of each."""
+    places = _kept(workspace.read("crops"))
+    if workspace.has("clean"):
+        clean = _kept(workspace.read("clean"))
+        places = places[places["place_id"].isin(clean["place_id"])]
+    if places.empty:
+        raise CurationError(
+            f"no place was kept before the stage {STAGE}: see the column `reason` of the tables "
+            f"in {workspace.folder}."
+        )
+    facts = ["licence", "attribution"]
+    seeds = workspace.read("seeds")[["seed_id", "source", "date", *facts]]
+    street = workspace.read("street")[
+        ["pano_id", "provider", "url", "path", "captured", "heading_deg", *facts]
+    ]
+    places = places.merge(
+        seeds.add_prefix("drone_"), "left", left_on="seed_id", right_on="drone_seed_id"
+    )
+    places = places.merge(
+        street.add_prefix("street_"), "left", left_on="pano_id", right_on="street_pano_id"
+    )
+    for stage, columns in (
+        ("satellite", ["satellite", "gsd_m", "date", "source", *facts]),
+        ("describe", ["text", "model", "prompt_digest"]),
+    ):
+        if workspace.has(stage):
+            found = workspace.read(stage)[["place_id", *columns, "kept", "reason"]]
+            found = found.add_prefix(f"{stage}_").rename(columns={f"{stage}_place_id": "place_id"})
+            places = places.merge(found, "left", on="place_id")
+    places = pd.DataFrame(places).astype(object)
+    return places.where(places.notna(), None).sort_values("place_id", ignore_index=True)
+
+
+def _kept(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["kept"].astype(bool)]
+
+
+def _table(places: pd.DataFrame, config: PublishConfig) -> pd.DataFrame:
+    """Split and country of every place, and why one has to stay behind."""
+    reasons = [_lack(place) if config.whole else None for place in places.to_dict("records")]
+    lat, lon = (places[name].to_numpy(np.float64) for name in ("lat", "lon"))
+    country, near_border = countries_at(lat, lon)
+    splits: list[str | None] = [None] * len(places)
+    able = [row for row, reason in enumerate(reasons) if reason is None]
+    names = places["place_id"].to_numpy()[able].tolist()
+    found, crowded = split_places(names, lat[able], lon[able], config.splits)
+    for row, split, reason in zip(able, found, crowded, strict=True):
+        splits[row], reasons[row] = split if reason is None else None, reason
+    return pd.DataFrame(
+        {
+            "place_id": places["place_id"],
+            "country": pd.Series(country, dtype=object),
+            "near_border": near_border,
+            "split": pd.Series(splits, dtype=object),
+            "kept": [reason is None for reason in reasons],
+            "reason": pd.Series(reasons, dtype=object),
+        }
+    )
+
+
+def _lack(place: Mapping[str, Any]) -> str | None:
+    """What a place lacks that a stage should have given it, and why; None if nothing."""
+    for stage in ("satellite", "describe"):
+        if f"{stage}_kept" in place and not place[f"{stage}_kept"]:
+            return f"{stage}: {place[f'{stage}_reason'] or 'the stage does not know the place'}"
+    return None
+
+
+def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
+    """The pictures of a place, in the order of the views."""
+    ground = {name: place[name] for name in ("lat", "lon", "side_m")}
+    found = []
+    if place["drone"]:
+        raster = _shareable(place["raster"])
+        found.append(
+            _Picture(
+                view="drone",
+                path=place["drone"],
+                provider=place["drone_source"] or PurePosixPath(raster).name,
+                licence=place["drone_licence"],
+                attribution=place["drone_attribution"],
+                captured=place["drone_date"],
+                gsd_m=place["gsd_m"],
+                origin={"raster": raster, **ground},
+            )
+        )
+    if place["street"]:
+        origin = {"pano_id": place["pano_id"], "url": place["street_url"]}
+        found.append(
+            _Picture(
+                view="street",
+                path=place["street"],
+                provider=place["street_provider"],
+                licence=place["street_licence"],
+                attribution=place["street_attribution"],
+                captured=place["street_captured"],
+                gsd_m=None,
+                origin={**origin, "heading_deg": place["street_heading_deg"]},
+            )
+        )
+    if place.get("satellite_kept"):
+        source = _shareable(place["satellite_source"] or "not stated")
+        found.append(
+            _Picture(
+                view="satellite",
+                path=place["satellite_satellite"],
+                provider=source,
+                licence=place["satellite_licence"],
+                attribution=place["satellite_attribution"],
+                captured=place["satellite_date"],
+                gsd_m=place["satellite_gsd_m"],
+                origin={"date": place["satellite_date"], **ground},
+            )
+        )
+    return found
+
+
+def _is_free(picture: _Picture) -> bool:
+    return may_be_redistributed(picture.licence)
+
+
+def _shareable(name: str) -> str:
+    """An address as it is, and of a path of this machine the last part."""
+    return name if is_address(name) else PurePath(name).name or name
+
+
+# Writing
+
+
+def _copy(
+    workspace: Workspace, folder: Path, shown: Mapping[str, list[_Picture]], step: Step
+) -> dict[str, str]:
+    """Copy the pictures, each once, and give the digest of each by its path."""
+    pictures = {picture.path: picture for some in shown.values() for picture in some}
+    report = step("copying pictures")
+    digests = {}
+    for done, (path, picture) in enumerate(sorted(pictures.items()), 1):
+        source, target = workspace.folder / path, folder / picture.published
+        try:
+            digests[path] = _digest(source)
+            if not (target.is_file() and _stamp(target) == _stamp(source)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft = target.with_name(f".{target.name}.new")
+                shutil.copy2(source, draft)
+                draft.replace(target)
+        except OSError as error:
+            raise CurationError(
+                f"{source} cannot be copied to {target} ({error.strerror}): make room, or run the "
+                f"stage again that made it."
+            ) from error
+        report(done, len(pictures))
+    return digests
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_tables(
+    folder: Path,
+    kept: list[dict[str, Any]],
+    table: pd.DataFrame,
+    shown: Mapping[str, list[_Picture]],
+    digests: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Write the table of places and that of their pictures; the rows of the latter."""
+    facts = table[table["kept"]].set_index("place_id")
+    rows, places = [], []
+    for place in kept:
+        name = str(place["place_id"])
+        if name not in facts.index:
+            continue
+        pictures = shown[name]
+        rows += [_picture_row(name, picture, digests[picture.path]) for picture in pictures]
+        paths: dict[str, Any] = {picture.view: Path(picture.published) for picture in pictures}
+        places.append(
+            Place(
+                place_id=name,
+                lat=place["lat"],
+                lon=place["lon"],
+                footprint=place["footprint"],
+                text=place.get("describe_text") if place.get("describe_kept") else None,
+                country=facts.at[name, "country"],
+                split=facts.at[name, "split"],
+                source=_together(pictures, "provider"),
+                licence=_together(pictures, "licence"),
+                attribution=_together(pictures, "attribution"),
+                **paths,
+            )
+        )
+    buffer = io.BytesIO()
+    frame = pd.DataFrame(rows, columns=list(PICTURE_COLUMNS)).astype({"gsd_m": "float64"})
+    frame.to_parquet(buffer, index=False)
+    write_atomically(folder / PICTURES, buffer.getvalue())
+    write_places(folder, places)
+    return rows
+
+
+def _picture_row(place_id: str, picture: _Picture, digest: str) -> dict[str, Any]:
+    return {
+        "place_id": place_id,
+        "view": picture.view,
+        "path": picture.published,
+        "provider": picture.provider,
+        "licence": picture.licence,
+        "attribution": picture.attribution,
+        "captured": picture.captured,
+        "gsd_m": picture.gsd_m,
+        "sha256": digest,
+    }
+
+
+def _together(pictures: list[_Picture], name: str) -> str | None:
+    """What the pictures of a place say, in one cell; view by view where they differ."""
+    said = [(picture.view, getattr(picture, name)) for picture in pictures]
+    told = [(view, words) for view, words in said if words]
+    if not told:
+        return None
+    if len(told) == len(said) and len({words for _, words in told}) == 1:
+        return str(told[0][1])
+    return "; ".join(f"{view}: {words}" for view, words in told)
+
+
+def _write_recipe(
+    workspace: Workspace,
+    folder: Path,
+    kept: list[dict[str, Any]],
+    pictures: Mapping[str, list[_Picture]],
+    config: PublishConfig,
+    step: Step,
+) -> None:
+    """Write how to rebuild the pictures that are not published; none where all are."""
+    path = folder / RECIPE
+    if not config.only_redistributable:
+        path.unlink(missing_ok=True)
+        return
+    report = step("writing the recipe")
+    report(0, None)
+    recipe = {
+        "format": "geobridge recipe",
+        "version": 1,
+        "geobridge": geobridge.__version__,
+        "settings": _settings(workspace),
+        "pictures": list(_recipe_rows(workspace, kept, pictures)),
+    }
+    write_atomically(path, (json.dumps(recipe, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _recipe_rows(
+    workspace: Workspace, kept: list[dict[str, Any]], pictures: Mapping[str, list[_Picture]]
+) -> Iterator[dict[str, Any]]:
+    originals: dict[str, str | None] = {}
+    for place in kept:
+        for picture in pictures[str(place["place_id"])]:
+            if _is_free(picture):
+                continue
+            row = _picture_row(
+                str(place["place_id"]), picture, _digest(workspace.folder / picture.path)
+            )
+            row["origin"] = dict(picture.origin)
+            if picture.view == "street" and place["street_path"]:
+                original = str(place["street_path"])
+                if original not in originals:
+                    file = workspace.folder / original
+                    originals[original] = _digest(file) if file.is_file() else None
+                row["origin"]["sha256"] = originals[original]
+            yield row
+
+
+def _settings(workspace: Workspace) -> dict[str, Any]:
+    """Settings of the stages, as the pipeline noted them, without paths of this machine."""
+    notes = read_notes(workspace.folder)
+    return {name: _without_paths(note["settings"]) for name, note in sorted(notes.items())}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_without_paths(key): _without_paths(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(part) for part in value]
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
+
+
+def _remove_former(folder: Path, paths: set[str]) -> None:
+    """Remove pictures of an earlier publication, which no table names any more."""
+    for view in VIEWS:
+        for path in (folder / view).glob("*"):
+            if path.is_file() and path.relative_to(folder).as_posix() not in paths:
+                path.unlink()

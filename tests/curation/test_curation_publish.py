@@ -1,0 +1,242 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from curation_stage import silent, stage_tables
+
+from geobridge.curation import publish
+from geobridge.curation.publish import PublishConfig
+from geobridge.curation.splits import SplitConfig
+from geobridge.curation.state import write_notes
+from geobridge.errors import CurationError
+from geobridge.places.table import read_places
+
+# A pair 100 m apart, and three places far from everything.
+OFFSETS_M = [(0, 0), (100, 0), (5000, 0), (0, 5000), (-5000, -5000)]
+
+
+def run(workspace, **settings):
+    return publish.run(workspace, PublishConfig(**settings), silent)
+
+
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_what_all_stages_kept_becomes_a_places_data_set(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M)
+
+    table = run(workspace)
+
+    places = read_places(tmp_path / "places").set_index("place_id")
+    assert table["place_id"].tolist() == sorted(names) == places.index.tolist()
+    assert table["kept"].all()
+    assert set(table["country"]) == {"Germany"}
+    one = places.loc[names[2]]
+    assert one["text"] == "place number 2"
+    assert one["drone"] == f"drone/{names[2]}.jpg"
+    assert one["street"] == "street/p2.jpg"
+    assert one["satellite"] == f"satellite/{names[2]}.jpg"
+    assert one["country"] == "Germany"
+    assert one["split"] == table.set_index("place_id").at[names[2], "split"]
+    assert one["licence"] == "drone: CC-BY-4.0; street: etalab-2.0; satellite: public domain"
+    assert one["attribution"] == "drone: A. Pilot; street: A. Surveyor"
+    assert one["source"] == "drone: town.tif; street: panoramax; satellite: NAIP"
+    for view in ("drone", "street", "satellite"):
+        written = (tmp_path / "places" / one[view]).read_bytes()
+        assert written == (tmp_path / "pictures" / one[view]).read_bytes()
+
+
+def test_neighbours_are_of_one_split(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M)
+
+    for seed in range(6):
+        splits = SplitConfig(shares={"train": 0.5, "test": 0.5}, seed=seed)
+        split = run(workspace, splits=splits).set_index("place_id")["split"]
+        assert split[names[0]] == split[names[1]]
+
+
+def test_every_picture_has_a_row_that_says_whose_it_is(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M)
+    run(workspace)
+
+    pictures = pd.read_parquet(tmp_path / "places" / "pictures.parquet")
+
+    assert len(pictures) == 3 * len(names)
+    for row in pictures.to_dict("records"):
+        data = (tmp_path / "places" / row["path"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(data).hexdigest()
+    rows = pictures[pictures["place_id"] == names[0]].set_index("view")
+    assert rows.loc["drone", "provider"] == "town.tif"
+    assert rows.loc["drone", "gsd_m"] == 0.2
+    assert rows.loc["drone", "captured"] == "2023-06-01"
+    assert rows.loc["street", "licence"] == "etalab-2.0"
+    assert rows.loc["street", "attribution"] == "A. Surveyor"
+    assert pd.isna(rows.loc["street", "gsd_m"])
+    assert rows.loc["satellite", "provider"] == "NAIP"
+    assert pd.isna(rows.loc["satellite", "attribution"])
+
+
+def test_places_that_a_stage_left_out_stay_behind_with_its_reason(tmp_path):
+    kept = {"crops": {0: "no data"}, "clean": {1: "blur"}, "describe": {3: "it does not fit"}}
+    kept["satellite"] = {2: "no raster reaches there"}
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, kept=kept)
+
+    table = run(workspace).set_index("place_id")
+
+    assert names[0] not in table.index
+    assert names[1] not in table.index
+    assert table.loc[names[2], "reason"] == "satellite: no raster reaches there"
+    assert table.loc[names[3], "reason"] == "describe: it does not fit"
+    assert not table.loc[names[2], "kept"]
+    assert table.loc[names[2], "split"] is None
+    assert read_places(tmp_path / "places")["place_id"].tolist() == [names[4]]
+
+
+def test_places_need_not_be_whole(tmp_path):
+    kept = {"satellite": {2: "no raster reaches there"}, "describe": {2: "x", 3: "no fit"}}
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, kept=kept)
+
+    run(workspace, whole=False)
+
+    places = read_places(tmp_path / "places").set_index("place_id")
+    assert len(places) == 5
+    assert places.loc[names[2], "satellite"] is None
+    assert places.loc[names[2], "text"] is None
+    assert places.loc[names[3], "text"] is None
+    assert places.loc[names[3], "satellite"] is not None
+
+
+def test_stages_that_were_not_run_lack_nothing(tmp_path):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M)
+    for stage in ("clean", "satellite", "describe"):
+        workspace.path(stage).unlink()
+
+    assert run(workspace)["kept"].all()
+
+    places = read_places(tmp_path / "places")
+    assert places["satellite"].isna().all()
+    assert places["text"].isna().all()
+
+
+def test_only_what_may_be_redistributed_is_published_and_a_recipe_for_the_rest(tmp_path):
+    licences = {1: "Google Maps Platform Terms of Service", 2: None}
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, licences=licences)
+    settings = {"rasters": ["/home/someone/flights/town.tif"], "side_m": 180.0}
+    write_notes(tmp_path, {"seeds": {"settings": settings, "whose": "x"}})
+
+    run(workspace, only_redistributable=True)
+
+    places = read_places(tmp_path / "places").set_index("place_id")
+    assert sorted(places.index) == sorted(names)
+    assert places.loc[names[1], "street"] is None
+    assert places.loc[names[2], "street"] is None
+    assert places.loc[names[0], "street"] == "street/p0.jpg"
+    assert not (tmp_path / "places" / "street" / "p1.jpg").exists()
+    text = (tmp_path / "places" / "recipe.json").read_text()
+    recipe = json.loads(text)
+    wanted = recipe["pictures"]
+    assert sorted(row["place_id"] for row in wanted) == sorted([names[1], names[2]])
+    row = next(row for row in wanted if row["place_id"] == names[1])
+    assert row["view"] == "street"
+    assert row["origin"]["pano_id"] == "panoramax:p1"
+    assert row["origin"]["url"] == "https://example.org/p1.jpg"
+    assert row["origin"]["heading_deg"] == 90.0
+    data = (tmp_path / "pictures" / "street" / "p1.jpg").read_bytes()
+    assert row["sha256"] == row["origin"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert recipe["settings"]["seeds"] == {"rasters": ["town.tif"], "side_m": 180.0}
+    assert "/home/someone" not in text
+
+
+def test_pictures_that_may_not_be_passed_on_any_more_are_removed(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, licences={1: "proprietary"})
+    run(workspace)
+    assert (tmp_path / "places" / "street" / "p1.jpg").is_file()
+
+    run(workspace, only_redistributable=True)
+    assert not (tmp_path / "places" / "street" / "p1.jpg").exists()
+    assert (tmp_path / "places" / "recipe.json").is_file()
+
+    run(workspace)
+    assert not (tmp_path / "places" / "recipe.json").exists()
+    assert read_places(tmp_path / "places").set_index("place_id").loc[names[1], "street"]
+
+
+def test_a_place_of_which_nothing_may_be_passed_on_stays_behind(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, licences={4: "proprietary"})
+    for stage, column in (("satellite", "licence"), ("seeds", "licence")):
+        table = workspace.read(stage)
+        table[column] = "proprietary"
+        workspace.write(stage, table)
+
+    table = run(workspace, only_redistributable=True).set_index("place_id")
+
+    assert table.loc[names[4], "reason"] == "none of its pictures may be redistributed"
+    assert table["kept"].sum() == 4
+    recipe = json.loads((tmp_path / "places" / "recipe.json").read_text())
+    assert {row["view"] for row in recipe["pictures"] if row["place_id"] == names[4]} == {
+        *("drone", "street", "satellite")
+    }
+
+
+def test_the_same_tables_give_the_same_bytes(tmp_path):
+    licences = {1: "proprietary"}
+    made = []
+    for name in ("one", "two"):
+        workspace, _ = stage_tables(tmp_path / name, OFFSETS_M, licences=licences)
+        run(workspace, only_redistributable=True)
+        run(workspace, only_redistributable=True)
+        made.append(files(tmp_path / name / "places"))
+        made[-1]["publish"] = workspace.path("publish").read_bytes()
+
+    assert made[0] == made[1]
+
+
+def test_the_card_counts_what_is_there(tmp_path):
+    workspace, _ = stage_tables(
+        tmp_path, OFFSETS_M, licences={1: None}, kept={"clean": {4: "blur"}}
+    )
+    run(workspace, splits=SplitConfig(shares={"train": 1.0}))
+
+    card = (tmp_path / "places" / "README.md").read_text()
+
+    assert "4 places with 12 pictures" in card
+    for line in (
+        "| train | 4 |",
+        "| Germany | 4 |",
+        "| drone | 4 | 0.2 | 0.2 | 0.2 |",
+        "| street | 4 |  |  |  |",
+        "| 2024 | 0 | 4 | 0 |",
+        "| panoramax | 0 | 4 | 0 |",
+        "| etalab-2.0 | 0 | 3 | 0 |",
+        "| not stated | 0 | 1 | 0 |",
+        "| public domain | 0 | 0 | 4 |",
+        "- panoramax: A. Surveyor",
+    ):
+        assert line in card.splitlines(), line
+
+
+def test_nothing_to_publish_is_one_sentence(tmp_path):
+    kept = {"clean": dict.fromkeys(range(5), "blur")}
+    workspace, _ = stage_tables(tmp_path / "a", OFFSETS_M, kept=kept)
+    with pytest.raises(CurationError, match="no place was kept before the stage publish"):
+        run(workspace)
+
+    kept = {"describe": dict.fromkeys(range(5), "it does not fit")}
+    workspace, _ = stage_tables(tmp_path / "b", OFFSETS_M, kept=kept)
+    with pytest.raises(CurationError, match=r"no place is left to publish .*it does not fit"):
+        run(workspace)
+
+
+def test_a_picture_that_is_gone_is_told(tmp_path):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M)
+    (tmp_path / "pictures" / "street" / "p3.jpg").unlink()
+
+    with pytest.raises(CurationError, match=r"p3\.jpg cannot be copied"):
+        run(workspace)
