@@ -1,7 +1,7 @@
 """`geobridge data`: what can be done with a data set before a model sees it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from geobridge.evaluation.doctor import Check, Diagnosis
 
 app = typer.Typer(
-    help="Check data sets before training or evaluation.",
+    help="Check data sets before training or evaluation, and copy them into other layouts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,12 +21,6 @@ EXIT_PROBLEMS = 1
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _SHOWN = 3
-
-
-# With a callback, a group of one verb stays a group: `geobridge data doctor`.
-@app.callback()
-def _data() -> None:
-    pass
 
 
 @app.command(epilog="Example: [b]geobridge data doctor places planet --out findings.csv[/b]")
@@ -72,6 +66,36 @@ def doctor(
     _show(diagnosis, f"{benchmark.title} in {root}", out)
     if diagnosis.verdict == "problem":
         raise typer.Exit(EXIT_PROBLEMS)
+
+
+@app.command(epilog="Example: [b]geobridge data export places DIR --to webdataset --out shards[/b]")
+def export(
+    name: Annotated[
+        Literal["places"],
+        typer.Argument(metavar="NAME", help="Which data set it is: `places`."),
+    ],
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder.")],
+    to: Annotated[
+        Literal["webdataset", "release"],
+        typer.Option(help="`webdataset`: shards of tar files. `release`: the paper's folders."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the copy, empty or missing.")],
+    per_shard: Annotated[int, typer.Option(help="Places in one shard, at most.")] = 1000,
+) -> None:
+    """Copy a data set into another layout; the same data set gives the same bytes.
+
+    The release's layout holds no country, licence or attribution.
+    """
+    from geobridge.curation.export import export_release, export_webdataset
+    from geobridge.places.table import read_places
+
+    with progress_bar(f"{name} to {to}") as progress:
+        if to == "webdataset":
+            written = export_webdataset(root, out, per_shard=per_shard, progress=progress)
+        else:
+            written = export_release(root, out, progress=progress)
+    parts = "shards" if to == "webdataset" else "splits"
+    output().print(f"{len(read_places(root)):,} places in {len(written):,} {parts} in {out}")
 
 
 def _show(diagnosis: "Diagnosis", title: str, out: Path | None) -> None:
