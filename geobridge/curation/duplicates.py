@@ -74,7 +74,8 @@ def _settle(
     for at in np.lexsort((rank[other], rank[one])).tolist():
         if found[one[at]] == KEPT and found[other[at]] == KEPT:
             found[one[at]] = other[at]
-    return rows[found[rows] == KEPT]
+    staying: NDArray[np.int64] = rows[found[rows] == KEPT]
+    return staying
 
 
 def _note_first(

@@ -76,7 +76,7 @@ def _draw_card(
     except ImageError:
         draw.text((left + 20, top + 60), "cannot be read", fill="black", font=_font(11))
         return
-    picture.thumbnail([side - 2 * _FRAME_PX for side in _THUMB_PX])
+    picture.thumbnail((_THUMB_PX[0] - 2 * _FRAME_PX, _THUMB_PX[1] - 2 * _FRAME_PX))
     place = (left + (_THUMB_PX[0] - picture.width) // 2, top + (_THUMB_PX[1] - picture.height) // 2)
     sheet.paste(picture, place)
 
