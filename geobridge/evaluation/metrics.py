@@ -116,17 +116,12 @@ def recall_by_chance(gallery: Integers, positives: Integers, k: Integers) -> Flo
     Returns:
         float64 (Q,), 1 - C(gallery - positives, k) / C(gallery, k).
     """
-    cases, case = np.unique(
-        np.stack([gallery, positives, np.minimum(k, gallery)]), axis=1, return_inverse=True
-    )
-    found = [_reached_by_chance(*column) for column in cases.T.tolist()]
-    return np.array(found, np.float64)[case.ravel()]
-
-
-def _reached_by_chance(gallery: int, positives: int, k: int) -> float:
-    # The two may change places; the product runs over the smaller.
-    fewer, more = sorted((positives, k))
-    left = gallery - np.arange(fewer)
-    if (left <= more).any():
-        return 1.0
-    return float(-np.expm1(np.log1p(-more / left).sum()))
+    # One after the other each of the first k misses all positives, or the other way round, which
+    # has fewer steps if k is larger.
+    k = np.minimum(k, gallery)
+    fewer, more = np.minimum(positives, k), np.maximum(positives, k)
+    missed = np.ones(len(gallery))
+    for step in range(int(fewer.max(initial=0))):
+        left = np.where(step < fewer, gallery - step, 1)
+        missed *= np.where(step < fewer, np.maximum(left - more, 0) / left, 1)
+    return 1 - missed

@@ -11,8 +11,12 @@ model which embeds everything alike comes last and not first.
 """
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,11 +37,15 @@ _NORM = 1e-3
 _QUERIES = 512
 _THRESHOLDS = 1 << 16
 _REFERENCES = 4096
-_PAIRS = 512
+_PAIRS = 128
+# While BLAS has all cores for the product of one block, others are sorted.
+_WORKERS = 4
 
 # A product of 768 dimensions at once may be wrong by 768 roundings, one of 192 by 192, and adding
-# four of them by four more: a quarter as many rivals need a second look, for 3 % more time.
+# four of them by four more: a quarter as many rivals need a second look, for 5 % more time. That
+# pays where a query has many positives, around each of which rivals are looked at again.
 _DEPTH = 192
+_FEW = 4
 
 # From this share of a block on, float64 for all of it is cheaper than pair by pair.
 _CROWD = 1 / 32
@@ -98,8 +106,8 @@ class Ranking:
         top: int64 (Q, K), the most similar references, best first, as rows of the gallery; -1
             where fewer than K compete. Where similarities are equal a positive comes after the
             others, so that distances read off `top` do not favour the truth either, and the lower
-            row before the higher. Positives, and the order, are exact; of the others the best are
-            found in float32, where one that is left out may be 3e-5 above the last of the list.
+            row before the higher. Positives, and the order, are exact; which others are in the
+            list is told in float32 (at 768 dimensions one left out may be 1e-4 above the last).
         similarity: float32 (Q, K), cosines of `top`; NaN where it is -1.
         gallery: int64 (Q,), how many references compete for each query.
         hit: bool (Q,), whether nothing but positives and semipositives is at least as similar as
@@ -221,7 +229,12 @@ class _Similar:
     @classmethod
     def of(cls, queries: Rows, references: Rows, pairs: Relevance) -> "_Similar":
         query = _owners(pairs.starts)
-        values = _dots(queries, references, query, pairs.rows)
+        values = np.empty(len(query))
+
+        def look(part: slice) -> None:
+            values[part] = _dots(queries, references, query[part], pairs.rows[part])
+
+        _in_threads(look, _blocks(len(query), _REFERENCES))
         order = np.lexsort((-pairs.rows, values, query))
         return cls(pairs.starts, pairs.rows[order], values[order], np.zeros(len(order), bool))
 
@@ -325,25 +338,35 @@ def _count(
     """
     most = max(1, int(np.diff(thresholds.starts).max()))
     at_once = max(1, min(_QUERIES, _THRESHOLDS // most))
-    bound = _rounding(queries.shape[1])
+    depth = queries.shape[1] if most <= _FEW else min(_DEPTH, queries.shape[1])
+    bound = _rounding(depth, math.ceil(queries.shape[1] / depth))
     low = _keys(np.nextafter(_float32(thresholds.values - _TIE - bound), np.float32(-2)))
     high = _keys(np.nextafter(_float32(thresholds.values + bound), np.float32(2)))
     counts = np.zeros(len(thresholds.values), np.int64)
     best = np.full((queries.shape[0], top), np.iinfo(np.int64).min)
     shape = (at_once, min(_REFERENCES, references.shape[0]))
-    scratch = _Scratch(np.empty(shape, np.float32), np.empty(shape, np.float32))
-    for columns in _blocks(references.shape[0], _REFERENCES):
-        right = _float32(references[columns])
-        for rows in _blocks(queries.shape[0], at_once):
-            left = _float32(queries[rows])
-            keys = scratch.keys(left, right)
-            if candidates is not None:
-                _keep(keys, rows, columns, candidates.starts, candidates.rows)
-            _drop(keys, rows, columns, positives.starts, positives.rows)
-            keys.sort(axis=1)
-            best[rows] = _merged(best[rows], keys, columns.start)
-            band = _Band.of(keys, thresholds, rows, low, high)
-            counts[band.flat] += band.above(left, right)
+    room: SimpleQueue[_Scratch] = SimpleQueue()
+    for _ in range(_workers()):
+        room.put(_Scratch(np.empty(shape, np.float32), np.empty(shape, np.float32)))
+
+    def look(rows: slice, columns: slice, right: NDArray[np.float32]) -> None:
+        scratch = room.get()
+        left = _float32(queries[rows])
+        keys = scratch.keys(left, right, depth)
+        if candidates is not None:
+            _keep(keys, rows, columns, candidates.starts, candidates.rows)
+        _drop(keys, rows, columns, positives.starts, positives.rows)
+        keys.sort(axis=1)
+        best[rows] = _merged(best[rows], keys, columns.start)
+        band = _Band.of(keys, thresholds, rows, low, high)
+        counts[band.flat] += band.above(left, right)
+        room.put(scratch)
+
+    blocks = list(_blocks(queries.shape[0], at_once))
+    with ThreadPoolExecutor(_workers(), "ranking") as pool:
+        for columns in _blocks(references.shape[0], _REFERENCES):
+            right = _float32(references[columns])
+            list(pool.map(look, blocks, repeat(columns), repeat(right)))
     return counts, best
 
 
@@ -354,14 +377,16 @@ class _Scratch:
     sums: NDArray[np.float32]
     part: NDArray[np.float32]
 
-    def keys(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.int32]:
+    def keys(
+        self, left: NDArray[np.float32], right: NDArray[np.float32], depth: int
+    ) -> NDArray[np.int32]:
         """int32 (q, r): similarity in the high bits, column in the low ones, lower ones larger."""
         sums = self.sums.reshape(-1)[: len(left) * len(right)].reshape(len(left), len(right))
         part = self.part.reshape(-1)[: sums.size].reshape(sums.shape)
-        np.matmul(left[:, :_DEPTH], right[:, :_DEPTH].T, out=sums)
-        for start in range(_DEPTH, left.shape[1], _DEPTH):
-            depth = slice(start, start + _DEPTH)
-            np.matmul(left[:, depth], right[:, depth].T, out=part)
+        np.matmul(left[:, :depth], right[:, :depth].T, out=sums)
+        for start in range(depth, left.shape[1], depth):
+            some = slice(start, start + depth)
+            np.matmul(left[:, some], right[:, some].T, out=part)
             sums += part
         keys = part.view(np.int32)
         _keys(sums, keys)
@@ -492,7 +517,8 @@ def _first(
     """`Ranking.top` and `Ranking.similarity` of the best rivals and the positives."""
     rows = np.full((len(best), top), -1)
     similarity = np.full((len(best), top), np.nan, np.float32)
-    for block in _blocks(len(best), _REFERENCES):
+
+    def look(block: slice) -> None:
         found = _ROWS - (best[block] & _ROWS)
         found[best[block] >> _ROW_BITS <= _NOBODY >> _COLUMN_BITS] = -1
         similar = np.full(found.shape, -np.inf)
@@ -507,6 +533,8 @@ def _first(
         order = np.lexsort((found, -order_by), axis=1)[:, :top]
         rows[block] = np.take_along_axis(found, order, axis=1)
         similarity[block] = np.take_along_axis(similar, order, axis=1)
+
+    _in_threads(look, _blocks(len(best), _QUERIES))
     similarity[rows < 0] = np.nan
     return rows, similarity
 
@@ -542,23 +570,25 @@ def _keys(
     return np.multiply(similarity, _SCALE, out=out, casting="unsafe")
 
 
-def _rounding(depth: int) -> float:
+def _rounding(depth: int, parts: int) -> float:
     """The most by which a block's float32 product may be wrong, for rows of almost unit norm.
 
     A sum of n products in any order is wrong by at most n u / (1 - n u) times the norms of both,
     with u = 2^-24 (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, eq. 3.5);
     the sum of the parts adds one rounding each. 1 % covers the norms and terms of second order.
     """
-    parts = math.ceil(depth / _DEPTH)
-    return 1.01 * (min(depth, _DEPTH) + parts) * 2.0**-24
+    return 1.01 * (depth + parts) * 2.0**-24
 
 
 def _dots(left: Rows, right: Rows, row: Integers, other: Integers) -> Floats:
     """float64 products of pairs of rows, a few pairs at a time."""
     found = np.empty(len(row))
+    # Room that is used again: new memory for each part took up to seven times as long.
+    ones, others = np.empty((2, min(_PAIRS, len(row)), left.shape[1]))
     for pairs in _blocks(len(row), _PAIRS):
-        one, two = left[row[pairs]], right[other[pairs]]
-        found[pairs] = np.vecdot(one.astype(np.float64), two.astype(np.float64))
+        count = pairs.stop - pairs.start
+        ones[:count], others[:count] = left[row[pairs]], right[other[pairs]]
+        found[pairs] = np.vecdot(ones[:count], others[:count])
     return found
 
 
@@ -611,6 +641,15 @@ def _owners(starts: Integers) -> Integers:
 def _reversed_within(starts: Integers) -> Integers:
     """An order of all entries of compressed rows that turns each row round."""
     return np.repeat(starts[:-1] + starts[1:] - 1, np.diff(starts)) - np.arange(starts[-1])
+
+
+def _workers() -> int:
+    return min(_WORKERS, os.cpu_count() or 1)
+
+
+def _in_threads(look: Callable[[slice], None], parts: Iterator[slice]) -> None:
+    with ThreadPoolExecutor(_workers(), "ranking") as pool:
+        list(pool.map(look, parts))
 
 
 def _float32(rows: Any) -> NDArray[np.float32]:

@@ -217,7 +217,9 @@ def _recalls(found: _Measured, task: Task, ranking: Ranking, best: Integers) -> 
         found.chance[name] = float(by_lot.mean())
 
     for k in task.recall_at:
-        text = f"Share of queries with a right reference in the {_first(k)}."
+        text = f"Share of queries with a right one among the {_first(k)}."
+        if k == 1:
+            text = "Share of queries whose first reference is right."
         add(f"R@{k}", np.full(len(best), k), text)
     of = gallery if task.percent_of is None else np.full(len(best), task.percent_of)
     for definition in ONE_PER_CENT:
@@ -263,7 +265,9 @@ def _errors(
 ) -> Floats:
     """Adds the measures of distance; gives metres to the first reference, float64 (Q,)."""
     ranked = np.arange(len(references)) if task.gallery_rows is None else task.gallery_rows
-    top = np.where(ranking.top < 0, -1, ranked[ranking.top])
+    used = max(_DIS_AT if task.sdm is None else _SDM_AT)
+    first = ranking.top[:, :used]
+    top = np.where(first < 0, -1, ranked[first])
     distance = separation_m(task.geodesy, queries, asked[:, None], references, top)
     error = distance[:, 0].copy()
     known = is_known(task.geodesy, queries, asked)
@@ -279,7 +283,8 @@ def _errors(
     for radius in task.radii_m:
         text = f"Share of queries whose first reference is at most {radius:g} m away."
         found.add(f"L@{radius:g}", near(error <= radius), text)
-    reach = top.shape[1] if (ranking.gallery > top.shape[1]).any() else max(_SDM_AT)
+    # A list that is shorter than asked for is whole where no more compete.
+    reach = used if (ranking.gallery <= top.shape[1]).all() else top.shape[1]
     for k in _DIS_AT:
         if k <= reach:
             text = f"Mean distance of the {_first(k)} in metres."
