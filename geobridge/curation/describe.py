@@ -229,7 +229,7 @@ def run(workspace: Workspace, config: DescribeConfig, step: Step) -> pd.DataFram
         drafts = [_Draft(place) for place in places]
         writer.write(drafts, step(f"describing: {planned}"))
         if config.fit is not None:
-            _refine(writer, drafts, config.fit, step)
+            _refine(writer, drafts, config.fit, config.attempts, step)
     table = _table(drafts, config)
     _write_report(workspace, config, drafts)
     return workspace.write(STAGE, table)
@@ -411,7 +411,9 @@ def _answers(workspace: Workspace) -> Path:
 # What it fits
 
 
-def _refine(writer: _Writer, drafts: Sequence[_Draft], config: FitConfig, step: Step) -> None:
+def _refine(
+    writer: _Writer, drafts: Sequence[_Draft], config: FitConfig, attempts: int, step: Step
+) -> None:
     """Judge descriptions by a model, and ask again for those that do not fit."""
     judge = Judge(config, {draft.place.place_id: draft.place.pictures for draft in drafts})
     new = [draft for draft in drafts if draft.reason is None]
@@ -424,8 +426,9 @@ def _refine(writer: _Writer, drafts: Sequence[_Draft], config: FitConfig, step: 
             draft.fits = found[draft.place.place_id]
             draft.reason = _misfit(draft.fits, config.least_agreement)
         report(len(new), len(new))
-        again = [draft for draft in new if draft.reason is not None]
-        writer.write(again, step(f"asking again for {len(again):,} descriptions"))
+        again = [draft for draft in new if draft.reason and draft.attempts < attempts]
+        if again:
+            writer.write(again, step(f"asking again for {len(again):,} descriptions"))
         new = [draft for draft in again if draft.reason is None]
 
 
