@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geobridge.curation.licences import may_be_redistributed
 from geobridge.gallery.manifest import write_atomically
 from geobridge.views import VIEWS
 
@@ -35,6 +36,7 @@ def write_card(
         f"row a place) and the folders beside it. `pictures.parquet` tells of each picture whom "
         f"it comes from, its licence, whom to name, its date, its ground resolution and its "
         f"SHA-256. {left_out:,} more places were left out when this was published.\n",
+        _warning(frame),
         f"Places of different splits are at least {apart_m:g} m apart.\n",
         _counts("Splits", "split", kept["split"]),
         _counts("Countries", "country", kept["country"].fillna("at sea")),
@@ -46,6 +48,18 @@ def write_card(
         _attributions(frame),
     ]
     write_atomically(path, "\n".join(part for part in parts if part).encode())
+
+
+def _warning(frame: pd.DataFrame) -> str:
+    """That the data set may not be passed on, where it may not."""
+    kept_back = int((~frame["licence"].map(may_be_redistributed)).sum())
+    if not kept_back:
+        return ""
+    return (
+        f"**Not to be passed on:** {kept_back:,} of the pictures have no licence that is known to "
+        f"let anyone pass them on. `only_redistributable` publishes a data set without them, and a "
+        f"recipe for them.\n"
+    )
 
 
 def _border_note(count: int) -> str:

@@ -46,13 +46,14 @@ _CREATIVE_COMMONS = re.compile(
 _VERSION = re.compile(r"-v?\d+(-\d+)*(-[a-z]{2,4})?$")
 
 
-def family_of(licence: str | None) -> str | None:
+def family_of(licence: object) -> str | None:
     """The family a licence is of, `cc-by` for "CC BY 4.0", or None where it is none we know.
 
     Args:
-        licence: an SPDX identifier, the usual short name or Creative Commons' address; any case.
+        licence: an SPDX identifier, the usual short name or Creative Commons' address, in any
+            case; what is no text is no licence.
     """
-    name = (licence or "").strip().lower()
+    name = licence.strip().lower() if isinstance(licence, str) else ""
     if address := _CREATIVE_COMMONS.fullmatch(name):
         kind, letters = address.groups()
         name = f"cc-{letters}" if kind == "licenses" else f"publicdomain-{letters}"
@@ -62,6 +63,6 @@ def family_of(licence: str | None) -> str | None:
     return name if name in REDISTRIBUTABLE else None
 
 
-def may_be_redistributed(licence: str | None) -> bool:
+def may_be_redistributed(licence: object) -> bool:
     """Whether anyone may pass on a picture of this licence after changing it."""
     return family_of(licence) is not None

@@ -39,6 +39,7 @@ def test_open_licences_are_known_by_their_usual_names(licence, family):
     "licence",
     [
         None,
+        float("nan"),
         "",
         "proprietary",
         "all rights reserved",

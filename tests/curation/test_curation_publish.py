@@ -222,6 +222,16 @@ def test_the_card_counts_what_is_there(tmp_path):
         assert line in card.splitlines(), line
 
 
+def test_the_card_warns_of_pictures_that_may_not_be_passed_on(tmp_path):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M, licences={1: None, 2: "proprietary"})
+    card = tmp_path / "places" / "README.md"
+
+    run(workspace)
+    assert "**Not to be passed on:** 2 of the pictures" in card.read_text()
+    run(workspace, only_redistributable=True)
+    assert "Not to be passed on" not in card.read_text()
+
+
 def test_nothing_to_publish_is_one_sentence(tmp_path):
     kept = {"clean": dict.fromkeys(range(5), "blur")}
     workspace, _ = stage_tables(tmp_path / "a", OFFSETS_M, kept=kept)
