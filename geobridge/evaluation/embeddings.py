@@ -6,8 +6,10 @@ FOLDER/<set>.json    whose they are (fingerprint, items) and how many rows are d
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +66,41 @@ def embed_items(
     array, note = folder / f"{stem}.npy", folder / f"{stem}.json"
     whose = {"model": model.fingerprint, "items": items_digest(items, salt), "rows": len(items)}
     done, cut = _done_before(note, whose)
-    if done and not array.exists():
-        done, cut = 0, 0
-    rows = np.lib.format.open_memmap(
-        array,
-        mode="r+" if done else "w+",
-        dtype=None if done else np.float32,
-        shape=None if done else (len(items), model.dim),
-    )
+    shape = (len(items), model.dim)
+    rows = _held(array, shape) if done else None
+    if rows is None:
+        done, cut, rows = 0, 0, _room(array, shape)
     report(done, len(items))
     for start in range(done, len(items), _AT_ONCE):
         stop = min(start + _AT_ONCE, len(items))
         rows[start:stop], cut_here = _embed(model, items, start, stop)
         cut += cut_here
-        rows.flush()  # type: ignore[attr-defined] - a memmap
+        rows.flush()
         _write_note(note, {**whose, "done": stop, "cut": cut})
         report(stop, len(items))
     return Embedded(rows, cut)
+
+
+def _held(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any] | None:
+    """What a former call has left; None where that is gone or damaged."""
+    try:
+        # Opened for writing, a file that is cut off would be filled up with zeros.
+        found = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        return None
+    if found.shape != shape or found.dtype != np.float32:
+        return None
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _room(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any]:
+    """New rows; a disk that is too small for all of them says so now, by an OSError."""
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # A mapped file has holes, and writing into one on a full disk kills the process.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return rows
 
 
 def slug(name: str) -> str:
@@ -89,7 +109,10 @@ def slug(name: str) -> str:
 
 
 def items_digest(items: Items, salt: str) -> str:
-    """Names a set: its modality, names and texts, and size and date of its files."""
+    """Names a set: its modality, names and texts, and size and date of its files.
+
+    Files that a `partial` or a dataclass makes its picture of are among them.
+    """
     digest = hashlib.sha256(f"{items.modality}\0{salt}".encode())
     for name, content in zip(items.names, items.contents, strict=True):
         digest.update(f"\0{name}\0{_identity(content)}".encode("utf-8", "replace"))
@@ -97,8 +120,13 @@ def items_digest(items: Items, salt: str) -> str:
 
 
 def _identity(content: Content) -> str:
+    if isinstance(content, str):
+        return content
     if not isinstance(content, Path):
-        return content if isinstance(content, str) else "made"
+        held = getattr(content, "__dict__", {}).values()
+        given = content.args if isinstance(content, partial) else held
+        files = [_identity(part) for part in given if isinstance(part, Path)]
+        return " ".join(["made", *(f"of {file}" for file in files)])
     try:
         found = content.stat()
     except OSError as error:

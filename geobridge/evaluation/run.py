@@ -8,7 +8,8 @@ Stopped at any moment, the same call goes on; embeddings that are there are only
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -80,6 +81,9 @@ class Evaluation:
         path = Path(folder) / RESULT
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
+            for word in ("model", "fingerprint", "benchmark", "title", "source"):
+                if not isinstance(found[word], str):
+                    raise TypeError(f"its {word} is {found[word]!r}")
             scores = tuple(Score.from_json(item) for item in found.pop("scores"))
             return cls(scores=scores, remarks=tuple(found.pop("remarks")), **found)
         except OSError as error:
@@ -118,7 +122,7 @@ def evaluate(
 
     Raises:
         EvaluationError: the root, an option or a direction does not fit, or `out` holds the
-            results of another model.
+            embeddings of another model, or cannot be written.
         ModelError: a direction was asked for that the model has no encoder for.
     """
     out, step = Path(out), step or silent
@@ -127,42 +131,82 @@ def evaluate(
     loaded = benchmark.read(Path(root), settings)
     tasks, remarks = _chosen(model, benchmark.name, loaded.tasks, directions)
     salt = f"{benchmark.name} {settings.model_dump_json()}"
-    embedded = {
-        name: embed_items(
-            model, loaded.sets[name], out / EMBEDDINGS, name, salt, step(f"embedding {name}")
+    with _writing(out):
+        embedded = _embedded(model, loaded.sets, tasks, out, salt, step)
+        # What is there is no longer of the tables of queries that follow.
+        (out / RESULT).unlink(missing_ok=True)
+        scores = [_scored(task, loaded.sets, embedded, out, resamples, step) for task in tasks]
+        remarks += [
+            f"{item.cut} texts of {name} were cut to what the model takes."
+            for name, item in embedded.items()
+            if item.cut
+        ]
+        evaluation = Evaluation(
+            model=model.name,
+            fingerprint=model.fingerprint,
+            benchmark=benchmark.name,
+            title=benchmark.title,
+            source=benchmark.source,
+            options=settings.model_dump(mode="json"),
+            versions={"geobridge": __version__} | {name: version(name) for name in _LIBRARIES},
+            scores=tuple(scores),
+            remarks=(*loaded.remarks, *remarks),
         )
-        for name in dict.fromkeys(name for task in tasks for name in (task.queries, task.gallery))
-    }
-    scores = []
-    for task in tasks:
-        step(f"scoring {task.name}")(0, None)
-        queries, references = loaded.sets[task.queries], loaded.sets[task.gallery]
-        ranking = rank(
-            _rows(embedded[task.queries], task.query_rows),
-            _rows(embedded[task.gallery], task.gallery_rows),
-            task,
-            top=_RANKED,
-        )
-        found = score(task, ranking, queries, references, resamples=resamples)
-        write_queries(query_table(out, task.name), task, ranking, found, queries, references)
-        scores.append(found)
-    cut = {name: item.cut for name, item in embedded.items() if item.cut}
-    remarks += [
-        f"{count} texts of {name} were cut to what the model takes." for name, count in cut.items()
-    ]
-    evaluation = Evaluation(
-        model=model.name,
-        fingerprint=model.fingerprint,
-        benchmark=benchmark.name,
-        title=benchmark.title,
-        source=benchmark.source,
-        options=settings.model_dump(mode="json"),
-        versions={"geobridge": __version__} | {name: version(name) for name in _LIBRARIES},
-        scores=tuple(scores),
-        remarks=(*loaded.remarks, *remarks),
-    )
-    _write(out / RESULT, evaluation)
+        _write(out / RESULT, evaluation)
     return evaluation
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """What the file system refuses, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise EvaluationError(
+            f"{error.filename or out} cannot be written ({error.strerror or error}): free space, "
+            f"or name another folder with --out."
+        ) from error
+
+
+def _embedded(
+    model: GeoBridge,
+    sets: Mapping[str, Items],
+    tasks: Sequence[Task],
+    out: Path,
+    options: str,
+    step: Step,
+) -> dict[str, Embedded]:
+    """The sets that tasks need; files and texts stay what they are under other options."""
+    found = {}
+    for name in dict.fromkeys(name for task in tasks for name in (task.queries, task.gallery)):
+        items = sets[name]
+        is_made = items.fields is not None or any(map(callable, items.contents))
+        report = step(f"embedding {name}")
+        salt = options if is_made else ""
+        found[name] = embed_items(model, items, out / EMBEDDINGS, name, salt, report)
+    return found
+
+
+def _scored(
+    task: Task,
+    sets: Mapping[str, Items],
+    embedded: Mapping[str, Embedded],
+    out: Path,
+    resamples: int,
+    step: Step,
+) -> Score:
+    """One task, whose table of queries is left in the folder."""
+    step(f"scoring {task.name}")(0, None)
+    queries, references = sets[task.queries], sets[task.gallery]
+    ranking = rank(
+        _rows(embedded[task.queries], task.query_rows),
+        _rows(embedded[task.gallery], task.gallery_rows),
+        task,
+        top=_RANKED,
+    )
+    found = score(task, ranking, queries, references, resamples=resamples)
+    write_queries(query_table(out, task.name), task, ranking, found, queries, references)
+    return found
 
 
 def configured(benchmark: Benchmark[Any], given: Mapping[str, Any]) -> Any:

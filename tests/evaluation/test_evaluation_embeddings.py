@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from geobridge.errors import EvaluationError
 from geobridge.evaluation import embeddings
 from geobridge.evaluation.embeddings import embed_items, items_digest
 from geobridge.evaluation.tasks import Items
+from geobridge.imagery.decode import read_image
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,29 @@ def test_a_damaged_note_begins_again(model, pictures, tmp_path):
     assert np.array_equal(found.rows, model.embed("drone", pictures.contents))
 
 
+@pytest.mark.parametrize("kept", [200, 4, 0], ids=["rows", "head", "all"])
+def test_a_file_that_is_cut_off_begins_again(model, pictures, tmp_path, kept):
+    embed_items(model, pictures, tmp_path, "drone", "", quiet)
+    array = tmp_path / "drone.npy"
+    array.write_bytes(array.read_bytes()[:kept])
+
+    found = embed_items(model, pictures, tmp_path, "drone", "", quiet)
+
+    assert np.array_equal(found.rows, model.embed("drone", pictures.contents))
+
+
+def test_a_disk_without_room_says_so_before_anything_is_embedded(
+    model, pictures, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        embed_items(model, pictures, tmp_path, "drone", "", quiet)
+
+
 def test_long_texts_are_cut_and_counted(model, tmp_path):
     words = "a stadium by a river"
     texts = Items("text", ["short", "long"], [words, " ".join([words] * 200)])
@@ -112,6 +139,14 @@ def test_a_digest_tells_files_and_texts_apart(pictures):
     assert items_digest(pictures, "") != same
     texts = Items("text", ["1"], ["a river"])
     assert items_digest(texts, "") != items_digest(replace(texts, contents=["a road"]), "")
+
+
+def test_a_digest_tells_the_files_that_pictures_are_made_of(pictures):
+    made = replace(pictures, contents=[partial(read_image, path) for path in pictures.contents])
+    same = items_digest(made, "")
+    Image.new("RGB", (40, 40)).save(pictures.contents[0])
+
+    assert items_digest(made, "") != same
 
 
 def test_a_missing_file_is_named(pictures):

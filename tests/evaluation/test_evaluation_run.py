@@ -8,12 +8,14 @@ from PIL import Image
 
 from geobridge import Direction, GeoBridge
 from geobridge.errors import EvaluationError, ModelError
+from geobridge.evaluation import run
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.run import Evaluation, evaluate, query_table
 from geobridge.evaluation.tasks import Items, Loaded, Relevance, Task
 from geobridge.model.config import Settings
 
 SIDE = 6
+D2S = Direction.parse("D2S")
 
 
 class Options(Settings):
@@ -116,6 +118,38 @@ def test_scoring_again_embeds_nothing(measured, model, root, monkeypatch):
     assert evaluate(model, BENCHMARK, root, out).scores[0].values == found.scores[0].values
 
 
+def test_options_that_change_no_picture_embed_nothing_again(model, root, tmp_path, monkeypatch):
+    evaluate(model, BENCHMARK, root, tmp_path)
+    monkeypatch.setattr(GeoBridge, "embed", lambda *_args, **_kwargs: pytest.fail("again"))
+
+    found = evaluate(model, BENCHMARK, root, tmp_path, options={"street": True}, directions=[D2S])
+
+    assert found.options == {"street": True}
+
+
+def test_an_evaluation_that_is_not_finished_hides_the_one_before(
+    model, root, tmp_path, monkeypatch
+):
+    evaluate(model, BENCHMARK, root, tmp_path)
+
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "write_queries", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, BENCHMARK, root, tmp_path)
+
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        Evaluation.read(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(model, root, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(EvaluationError, match=r"file.* cannot be written .*--out"):
+        evaluate(model, BENCHMARK, root, tmp_path / "file")
+
+
 def test_one_direction_may_be_asked_for(model, root, tmp_path):
     found = evaluate(model, BENCHMARK, root, tmp_path, directions=[Direction.parse("T2S")])
 
@@ -152,4 +186,12 @@ def test_a_folder_without_an_evaluation_is_named(tmp_path):
         Evaluation.read(tmp_path)
     (tmp_path / "evaluation.json").write_text(json.dumps({"model": "mini"}))
     with pytest.raises(EvaluationError, match="is no evaluation"):
+        Evaluation.read(tmp_path)
+
+
+def test_an_evaluation_without_its_words_is_none(measured, tmp_path):
+    plain = json.loads((measured[0] / "evaluation.json").read_text())
+    (tmp_path / "evaluation.json").write_text(json.dumps(plain | {"model": None}))
+
+    with pytest.raises(EvaluationError, match=r"is no evaluation .its model is None"):
         Evaluation.read(tmp_path)
