@@ -48,7 +48,8 @@ def test_every_satellite_within_five_metres_is_right_on_test(root):
     # a and c are 6 m apart, b exactly 5 m from both.
     assert lists(loaded.tasks[0].positives) == [[0], [1], [2, 3], [2, 3, 4], [3, 4]]
     assert lists(loaded.tasks[1].positives) == [[0], [1], [2, 3], [2, 3, 4], [3, 4]]
-    assert "within 5 m" in loaded.tasks[0].remarks[0]
+    for task in loaded.tasks:
+        assert "within 5 m" in task.remarks[0]
 
 
 def test_the_same_id_alone_is_right_by_the_other_rule(root):
@@ -61,6 +62,10 @@ def test_the_same_id_alone_is_right_by_the_other_rule(root):
     assert lists(loaded.tasks[0].positives) == [[0], [1], [2], [3]]
     assert loaded.sets["street"].xy_m is None
     assert "count as wrong" in loaded.tasks[0].remarks[0]
+    assert loaded.remarks == (
+        "1 pictures of ANU_data_test are left out because the other view of their id is missing, "
+        "such as of b.",
+    )
 
 
 def test_pairs_without_a_file_are_left_out_and_counted(root):

@@ -61,7 +61,14 @@ def test_a_limited_view_is_the_middle_columns_and_says_its_angles(root):
     assert shown(street)[0] in ([*range(16, 27)], [*range(17, 28)])
     assert street.fields[0].horizontal_fov_deg == 90
     assert street.fields[0].vertical_fov_deg == pytest.approx(65.4545, abs=1e-4)
-    assert "90 degrees around north" in loaded.tasks[0].remarks[0]
+    for task in loaded.tasks:
+        assert "90 degrees around north" in task.remarks[0]
+
+
+def test_options_are_read_as_they_are_typed():
+    typed = BENCHMARK.configure({"orientation": "unknown", "fov_deg": "90", "seed": "3"})
+
+    assert (typed.orientation, typed.fov_deg, typed.seed) == ("unknown", 90, 3)
 
 
 def test_a_limited_view_takes_its_angle_of_a_model_canvas(root):

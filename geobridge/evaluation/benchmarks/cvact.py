@@ -19,6 +19,7 @@ from geobridge.evaluation.benchmarks.listings import (
     file_names,
     refuse_empty,
     refuse_twice,
+    remarked,
     turned_round,
 )
 from geobridge.evaluation.tasks import Items, Loaded, Relevance, Task
@@ -71,8 +72,7 @@ def _read(root: Path, options: CvactOptions) -> Loaded:
     exact = options.split == "val" or options.test_rule == "exact-id"
     if options.split == "test" and exact:
         # The files alone decide: the table is not read, and may be absent.
-        streets, satellites = _test_files(root)
-        remarks: tuple[str, ...] = ()
+        streets, satellites, remarks = _test_files(root)
     else:
         streets, satellites, rows, remarks = _pairs(root, options.split, _table(root))
         streets, satellites = pick(streets, rows), pick(satellites, rows)
@@ -85,17 +85,17 @@ def _read(root: Path, options: CvactOptions) -> Loaded:
         positives=_exact(len(streets)) if exact else _near(satellites),
         geodesy="plane",
         headline=("R@1", "R@5", "R@10", "R@1% (int+1)"),
-        remarks=() if options.split == "val" else (_RULES[options.test_rule],),
     )
-    tasks = (forward, turned_round(forward, len(satellites)))
+    rule = () if options.split == "val" else (_RULES[options.test_rule],)
+    tasks = remarked(rule, forward, turned_round(forward, len(satellites)))
     return Loaded({"street": streets, "satellite": satellites}, tasks, remarks)
 
 
 _RULES = {
-    "within-5m": "A query is right when any of its first k satellite pictures is within 5 m, not "
+    "within-5m": "A query is right when any of its first k references is within 5 m, not "
     "comparable with results that ask for the same id.",
-    "exact-id": "A query is right when its own satellite picture is among the first k; those "
-    "within 5 m, which the data set's own rule takes as well, count as wrong.",
+    "exact-id": "A query is right when the reference of its id is among the first k; those within "
+    "5 m, which the data set's own rule takes as well, count as wrong.",
 }
 
 
@@ -148,8 +148,11 @@ def _pairs(
     return streets, satellites, rows, remarks
 
 
-def _test_files(root: Path) -> tuple[Items, Items]:
-    """The pairs of which both files lie in the folder of the test, in the order of their ids."""
+def _test_files(root: Path) -> tuple[Items, Items, tuple[str, ...]]:
+    """The pairs of which both files lie in the folder of the test, in the order of their ids.
+
+    And what is said of files without a partner.
+    """
     folder = _FOLDERS["test"]
     wanted = _views_of(folder)
     require(root, "CVACT", wanted)
@@ -157,7 +160,14 @@ def _test_files(root: Path) -> tuple[Items, Items]:
         {name.removesuffix(ending) for name in file_names(root / view) if name.endswith(ending)}
         for view, ending in zip(wanted, (_STREET, _SATELLITE), strict=True)
     )
-    return _items(root, folder, sorted(streets & satellites), None)
+    alone = sorted(streets ^ satellites)
+    remarks: tuple[str, ...] = ()
+    if alone:
+        remarks = (
+            f"{len(alone):,} pictures of {folder} are left out because the other view of their id "
+            f"is missing, such as of {alone[0]}.",
+        )
+    return *_items(root, folder, sorted(streets & satellites), None), remarks
 
 
 def _views_of(folder: str) -> list[str]:

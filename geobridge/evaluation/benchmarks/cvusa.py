@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from geobridge.errors import EvaluationError
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
@@ -18,6 +18,7 @@ from geobridge.evaluation.benchmarks.listings import (
     read_lines,
     refuse_empty,
     refuse_twice,
+    remarked,
     turned_round,
 )
 from geobridge.evaluation.tasks import Content, Items, Loaded, Relevance, Task
@@ -28,6 +29,11 @@ from geobridge.views import Direction
 
 PANORAMA_PX = (1232, 224)
 """Width and height of the panoramas: strips of the full circle, north in the middle column."""
+
+
+def _number(given: Any) -> Any:
+    """What a person typed, as a number where it is one: a `Literal` does not read words."""
+    return int(given) if isinstance(given, str) and given.isdecimal() else given
 
 
 class CvusaOptions(Settings):
@@ -42,7 +48,7 @@ class CvusaOptions(Settings):
     """
 
     orientation: Literal["aligned", "unknown"] = "aligned"
-    fov_deg: Literal[360, 180, 90, 70] = 360
+    fov_deg: Annotated[Literal[360, 180, 90, 70], BeforeValidator(_number)] = 360
     seed: int = Field(default=0, ge=0)
 
 
@@ -83,10 +89,10 @@ def _read(root: Path, options: CvusaOptions) -> Loaded:
         gallery="satellite",
         positives=Relevance.of([[row] for row in range(len(rows))]),
         headline=("R@1", "R@5", "R@10", "R@1% (int+1)"),
-        remarks=_remarks(options),
     )
     sets = {"street": streets, "satellite": pick(satellites, rows)}
-    return Loaded(sets, (forward, turned_round(forward, len(rows))), remarks)
+    tasks = remarked(_remarks(options), forward, turned_round(forward, len(rows)))
+    return Loaded(sets, tasks, remarks)
 
 
 def _splits(root: Path) -> Mapping[str, Items]:

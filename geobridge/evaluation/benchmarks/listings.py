@@ -156,5 +156,10 @@ def turned_round(task: Task, references: int) -> Task:
     )
 
 
+def remarked(remarks: Sequence[str], *tasks: Task) -> tuple[Task, ...]:
+    """Tasks with remarks that hold for all of them, before their own."""
+    return tuple(replace(task, remarks=(*remarks, *task.remarks)) for task in tasks)
+
+
 def _of_rows(relevance: Relevance, rows: NDArray[np.int64]) -> Relevance:
     return Relevance.of([relevance[row] for row in rows])
