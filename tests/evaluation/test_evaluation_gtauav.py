@@ -104,6 +104,18 @@ def test_areas_have_lists_of_their_own(root):
     assert read(root, area="cross")[0].sets["drone"].names == [WHOLE, TWO]
 
 
+def test_a_drone_picture_that_lost_all_its_tiles_is_counted(root):
+    (root / "satellite/4_0_6_13.png").unlink()
+
+    loaded, _ = read(root)
+
+    assert loaded.sets["drone"].names == [TWO]
+    assert loaded.remarks[-1] == (
+        "1 drone pictures of cross-area-drone2sate-test.json are not asked because none of their "
+        "positive tiles is there."
+    )
+
+
 def test_files_that_are_not_there_are_counted(root):
     (root / "drone/images" / WHOLE).unlink()
     (root / "satellite/5_0_13_27.png").unlink()

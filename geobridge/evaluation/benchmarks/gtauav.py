@@ -94,6 +94,12 @@ def read(root: Path, options: GtaUavOptions) -> Loaded:
             f"{unmatched} of the {len(listed)} drone pictures of {pairs} have no positive tile "
             f"and are not asked, as in Game4Loc."
         )
+    robbed = sum(bool(entry.tiles) for entry in entries) - len(asked)
+    if robbed:
+        remarks.append(
+            f"{robbed} drone pictures of {pairs} are not asked because none of their positive "
+            f"tiles is there."
+        )
     sets = {"drone": _drone_items([entries[query] for query in asked]), "satellite": tiles}
     tasks = _tasks([np.unique(positives[query]) for query in asked])
     return Loaded(sets, tasks, tuple(remarks))
