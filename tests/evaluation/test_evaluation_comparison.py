@@ -116,3 +116,11 @@ def test_tasks_of_one_report_only_are_named(tmp_path):
     write_comparison(tmp_path, first, second)
 
     assert "one of the two only: S2D." in (tmp_path / "comparison.md").read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    first = folder(tmp_path / "a")
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(EvaluationError, match=r"file cannot be made .* give another --out"):
+        write_comparison(tmp_path / "file", first, first)

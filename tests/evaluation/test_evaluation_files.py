@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from trees_uav import plant_picture
 
@@ -22,6 +24,16 @@ def test_pictures_are_found_below_a_folder_in_the_order_of_their_paths(tmp_path)
 def test_a_folder_of_pictures_that_is_none_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="nothing is no folder"):
         find_pictures(tmp_path / "nothing")
+
+
+def test_a_picture_whose_name_is_not_utf_8_is_named(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+
+    with pytest.raises(EvaluationError, match=r"is not UTF-8, 'caf.udce9.jpg': rename it"):
+        find_pictures(tmp_path)
 
 
 def test_a_root_that_holds_what_is_needed_is_taken(tmp_path):

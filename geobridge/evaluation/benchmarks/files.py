@@ -19,7 +19,8 @@ def find_pictures(folder: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) ->
         suffixes: of names, in lower case with their dot; the case of names does not matter.
 
     Raises:
-        EvaluationError: the folder is none, or one below it may not be read.
+        EvaluationError: the folder is none, or one below it may not be read, or the name of a
+            picture is not UTF-8, which no table could hold.
     """
     if not folder.is_dir():
         raise EvaluationError(
@@ -29,7 +30,13 @@ def find_pictures(folder: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) ->
     closed = [name for name in names if name.endswith("/")]
     if closed:
         raise EvaluationError(f"{folder / closed[0]} may not be read: check its permissions.")
-    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in suffixes]
+    pictures = [name for name in sorted(names) if Path(name).suffix.lower() in suffixes]
+    for name in pictures:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise EvaluationError(
+                f"{folder} holds a picture whose name is not UTF-8, {name!a}: rename it."
+            )
+    return [folder / name for name in pictures]
 
 
 def relative_names(root: Path, paths: Iterable[Path]) -> list[str]:

@@ -99,7 +99,12 @@ def write_comparison(out: str | Path, first: str | Path, second: str | Path) -> 
     """
     found = compare_reports(first, second)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(
+            f"{out} cannot be made ({error.strerror}): give another --out."
+        ) from error
     write_text(out / "comparison.csv", comparison_csv(found))
     one, other = Evaluation.read(first), Evaluation.read(second)
     write_text(out / "comparison.md", comparison_markdown(one, other, found))
