@@ -1,15 +1,19 @@
 """Pictures of ground that stages cut out of rasters: how large, and as which file."""
 
+import datetime as clock
 import io
 import math
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 from pydantic import Field, model_validator
+from shapely import Polygon
 
+from geobridge.curation.rasters import RasterFacts
 from geobridge.geo.rasters import RasterMap
 from geobridge.model.config import Settings
 
@@ -69,6 +73,48 @@ class PictureConfig(Settings):
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A place whose picture is wanted.
+
+    Attributes:
+        place_id: unique.
+        lat: of the middle, WGS-84 degrees.
+        lon: of the middle.
+        footprint: the square around it, in lon, lat.
+        side_m: side of the square.
+        date: of the picture it should go with, or None.
+    """
+
+    place_id: str
+    lat: float
+    lon: float
+    footprint: Polygon
+    side_m: float
+    date: clock.date | None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture, uint8 (H, W, 3), and what is known of it."""
+
+    picture: Picture
+    facts: RasterFacts
+
+
+class Source(Protocol):
+    """Where pictures of ground come from."""
+
+    def shoot(self, place: Ground) -> Shot:
+        """The picture of a place.
+
+        Raises:
+            UnfitError: there is none, for a reason that lasts.
+            DownloadError, RasterError: it did not come, for a reason that may pass.
+            CurationError: the source cannot be used at all.
+        """
 
 
 class UnfitError(Exception):

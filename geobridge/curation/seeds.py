@@ -96,7 +96,8 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
             rasters.append(journal[key]["raster"])
             seeds += [dict(seed) for seed in journal[key]["seeds"]]
             report(done, len(found))
-    workspace.write("rasters", pd.DataFrame(rasters).sort_values("raster"))
+    rasters.sort(key=lambda row: str(row["raster"]))
+    workspace.write("rasters", pd.DataFrame(rasters))
     if not seeds:
         raise CurationError(
             f"none of {len(found)} rasters gave a seed: {workspace.path('rasters')} says why."
@@ -159,7 +160,7 @@ def _slide(
                 "gsd_m": float(gsd),
                 "valid": float(share),
             }
-            seeds.append(seed | facts)
+            seeds.append({**seed, **facts})
     return count, seeds
 
 

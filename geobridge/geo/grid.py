@@ -27,7 +27,7 @@ class PixelGrid:
         self._to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         self._from_wgs84 = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
         self._check_place(dataset, crs, path)
-        self._is_geographic = bool(crs.is_geographic)
+        self._around = _around(crs, self._from_wgs84)
         axes = self._axes(dataset.width, dataset.height)
         # How much larger than a square of the grid the north-up square around it is.
         self.spread = float(np.abs(axes).sum(axis=2).max())
@@ -43,9 +43,11 @@ class PixelGrid:
     def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
         """Pixel positions (col, row) of degrees, on the side of the antimeridian of the raster."""
         x, y = self._from_wgs84.transform(unwrap_lon(lon, self._center_lon), lat)
-        if self._is_geographic:
-            # Grids in degrees may run from 0 to 360, where WGS-84 has -180 to 180.
-            x = unwrap_lon(x, self._center_x)
+        if self._around:
+            # Grids in degrees may run from 0 to 360, and maps of the world on beyond its edge.
+            with np.errstate(invalid="ignore"):
+                turns = np.rint((np.asarray(x) - self._center_x) / self._around)
+                x = np.asarray(x) - self._around * turns
         return _apply(self._inverse, np.asarray(x), np.asarray(y))
 
     def steps_m(self, cols: Floats, rows: Floats) -> Floats:
@@ -131,6 +133,20 @@ def _checked_crs(dataset: DatasetReader, path: str) -> CRS:
             f"made in with `rio edit-info --crs`."
         ) from error
     return crs
+
+
+def _around(crs: CRS, from_wgs84: Transformer) -> float:
+    """How far x goes once around the earth, where it goes on as it began; else 0."""
+    if crs.is_geographic:
+        return 360.0
+    operation = crs.coordinate_operation
+    if operation is None or "Mercator" not in operation.method_name:
+        return 0.0
+    if "Transverse" in operation.method_name or "Oblique" in operation.method_name:
+        return 0.0
+    x, _ = from_wgs84.transform([0.0, 1.0, 2.0], [0.0, 0.0, 0.0])
+    # One of the two degrees may lie across the edge.
+    return float(np.abs(np.diff(x)).min()) * 360
 
 
 def _apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:

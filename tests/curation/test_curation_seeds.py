@@ -188,6 +188,13 @@ def test_no_seed_at_all_is_an_error_that_says_where_to_look(tmp_path):
     assert reason == "no footprint of 100 m has 90% of data"
 
 
+def test_an_empty_folder_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(CurationError, match="none of 0 rasters gave a seed"):
+        seeds_of(tmp_path, tmp_path / "empty")
+
+
 def test_a_raster_smaller_than_a_footprint_is_one_window_that_lacks_data(tmp_path):
     small = paint(tmp_path / "small.tif", px=70)
     large = paint(tmp_path / "large.tif", px=100)

@@ -764,3 +764,26 @@ def test_a_north_up_square_has_a_mark_where_it_lies_and_knows_what_it_lacks(tmp_
     assert whole.all()
     if crs == "EPSG:32632":  # 30 of the square's 40 metres are on the raster
         np.testing.assert_allclose(edge.mean(axis=1), 0.75, atol=0.05)
+
+
+@pytest.mark.parametrize(("crs", "edge_m"), [("EPSG:3857", 20037508.342789244), ("EPSG:3832", 0.0)])
+def test_a_mercator_map_goes_on_beyond_its_edge(tmp_path, crs, edge_m):
+    # EPSG:3832 has 150 degrees east in its middle: 180 is nowhere near its edge.
+    if not edge_m:
+        edge_m = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(179.99999999, 0)[
+            0
+        ]
+    pixels = np.arange(100 * 200, dtype=np.uint16).reshape(100, 200)[:, :, None] // 2
+    transform = north_up(edge_m - 100 * 10, 500, 10, 10)
+    path = write(tmp_path / "a.tif", np.repeat(pixels, 3, axis=2), crs, transform)
+
+    with RasterMap(path) as raster:
+        cols, rows = raster.to_pixels([0.0, 0.0, 0.0], [179.999, 180.0, -179.999])
+        window = raster.window_at(0.0, -179.999, 100)
+        _, valid = raster.read(window)
+
+    # A thousandth of a degree is 111.3 m, or 11.13 pixels.
+    np.testing.assert_allclose(cols, [100 - 11.132, 100, 100 + 11.132], atol=0.01)
+    np.testing.assert_allclose(rows, 50, atol=0.1)
+    assert valid == 1.0
+    assert distance_m(window.lat, window.lon, 0.0, -179.999) < 10
