@@ -1,5 +1,7 @@
 """How far items lie apart, in metres or degrees, in the ways that published code has."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ def have_positions(geodesy: Geodesy, *sets: Items) -> bool:
 def is_known(geodesy: Geodesy, items: Items, rows: Integers) -> NDArray[np.bool_]:
     """Which items of a set have a position for a geodesy, of the shape of `rows`."""
     if geodesy == "plane":
-        return ~np.isnan(_metres(items, rows)).any(axis=-1)
+        return np.asarray(~np.isnan(_metres(items, rows)).any(axis=-1))
     lat, lon = _degrees(items, rows)
     return ~(np.isnan(lat) | np.isnan(lon))
 
@@ -72,11 +74,12 @@ def separation_degrees(
         float32: round coordinates to float32 and go on in it, as that code does; a step of
             longitude is then 0.7 m at 120 degrees.
     """
-    kind = np.float32 if float32 else np.float64
-    lat, lon = (values.astype(kind) for values in _degrees(first, rows))
-    other_lat, other_lon = (values.astype(kind) for values in _degrees(second, others))
-    found = np.sqrt((lat - other_lat) ** 2 + (lon - other_lon) ** 2).astype(np.float64)
-    return np.asarray(np.where(others < 0, np.nan, found))
+    found = np.zeros(np.broadcast_shapes(np.shape(rows), np.shape(others)))
+    squares: NDArray[Any] = found.astype(np.float32 if float32 else np.float64)
+    for one, other in zip(_degrees(first, rows), _degrees(second, others), strict=True):
+        squares += (one.astype(squares.dtype) - other.astype(squares.dtype)) ** 2
+    found[:] = np.sqrt(squares)
+    return np.where(others < 0, np.nan, found)
 
 
 def _degrees(items: Items, rows: Integers) -> tuple[Floats, Floats]:

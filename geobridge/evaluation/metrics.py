@@ -5,7 +5,7 @@ Where sources differ each reading is a measure of its own. U1652 is University-1
 the release of GeoBridge (test.py), DenseUAV its evaluateDistance.py.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ AVERAGE_PRECISIONS: tuple[AveragePrecision, ...] = get_args(AveragePrecision)
 def one_per_cent(count: Integers, definition: OnePerCent) -> Integers:
     """How many references R@1% looks at, int64 of the shape of `count`, the size of the gallery."""
     if definition == "round+1":
-        return np.rint(0.01 * count).astype(np.int64) + 1
+        return np.asarray(np.rint(0.01 * count), np.int64) + 1
     if definition == "int+1":
         return (0.01 * count).astype(np.int64) + 1
     whole = count // 100
@@ -81,9 +81,8 @@ def sdm(distance: Floats, k: int, scale: float, float32: bool = False) -> Floats
         float64 (Q,), 0..1; over the references there are where fewer than K compete, NaN where
         none does.
     """
-    kind = np.float32 if float32 else np.float64
-    near = distance[:, :k].astype(kind)
-    score = np.exp(-near * kind(scale)).astype(np.float64)
+    near: NDArray[Any] = distance[:, :k].astype(np.float32 if float32 else np.float64)
+    score = np.exp(-near * near.dtype.type(scale)).astype(np.float64)
     weight = np.where(np.isposinf(near), 0.0, np.arange(k, k - near.shape[1], -1))
     return _mean(np.nan_to_num(score) * weight, weight)
 
@@ -102,7 +101,9 @@ def mean_distance(distance: Floats, k: int) -> Floats:
 def _mean(weighted: Floats, weight: Floats) -> Floats:
     total = weight.sum(axis=1)
     # Nothing competes where the weights are 0.
-    return np.divide(weighted.sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    mean = np.full(len(total), np.nan)
+    np.divide(weighted.sum(axis=1), total, out=mean, where=total > 0)
+    return mean
 
 
 def recall_by_chance(gallery: Integers, positives: Integers, k: Integers) -> Floats:

@@ -436,7 +436,7 @@ class _Band:
 
     def above(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> Integers:
         """int64, for each threshold of the block, the rivals at least as similar."""
-        counts = self.keys.shape[1] - self.stop
+        counts: Integers = self.keys.shape[1] - self.stop
         # A rival within several bands is looked at once, in the first of them.
         before = np.zeros_like(self.stop)
         before[:, 1:] = self.stop[:, :-1]

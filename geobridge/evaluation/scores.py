@@ -223,12 +223,12 @@ def _recalls(found: _Measured, task: Task, ranking: Ranking, best: Integers) -> 
         add(f"R@{k}", np.full(len(best), k), text)
     of = gallery if task.percent_of is None else np.full(len(best), task.percent_of)
     for definition in ONE_PER_CENT:
-        k = one_per_cent(of, definition)
+        few = one_per_cent(of, definition)
         text = (
-            f"Share of queries with a right reference among the first {_range(k)}: "
+            f"Share of queries with a right reference among the first {_range(few)}: "
             f"{_PER_CENT_TEXTS[definition]} of N = {_range(of)}."
         )
-        add(f"R@1% ({definition})", k, text)
+        add(f"R@1% ({definition})", few, text)
 
 
 def _precisions(found: _Measured, task: Task, ranking: Ranking) -> None:
