@@ -268,11 +268,12 @@ def _errors(
     used = max(_DIS_AT if task.sdm is None else _SDM_AT)
     first = ranking.top[:, :used]
     top = np.where(first < 0, -1, ranked[first])
-    distance = separation_m(task.geodesy, queries, asked[:, None], references, top)
+    in_metres = top if task.sdm and task.sdm.unit == "metres" else top[:, : max(_DIS_AT)]
+    distance = separation_m(task.geodesy, queries, asked[:, None], references, in_metres)
     error = distance[:, 0].copy()
     known = is_known(task.geodesy, queries, asked)
     # Beyond the last that competes; not to be taken for one without a position.
-    distance[top < 0] = np.inf
+    distance[in_metres < 0] = np.inf
 
     def near(is_near: NDArray[np.bool_]) -> Floats:
         return np.where(known, is_near, np.nan)
