@@ -24,6 +24,7 @@ _VERBS = {
     "adapt": ("geobridge.cli.adapt", "adapt"),
     "evaluate": ("geobridge.cli.evaluate", "evaluate"),
     "compare": ("geobridge.cli.compare", "compare"),
+    "curate": ("geobridge.cli.curate", "curate"),
     "data": ("geobridge.cli.data", "app"),
     "world": ("geobridge.cli.world", "app"),
     "import-release": ("geobridge.cli.import_release", "import_release"),

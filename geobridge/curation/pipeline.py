@@ -1,0 +1,377 @@
+"""All stages in their order, each one only where something it depends on has changed.
+
+What a stage depends on are its settings, the tables it reads, and files it is given. A digest of
+all that is noted when it ends (`state`); while it is the same, the stage is not run again. Where a
+stage that is run again gives the same table, those after it stay as they are. A table that was
+edited by hand, to take a place out, is left as it is: only the stages after it are run again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+
+import geobridge
+from geobridge.curation import clean, crop, describe, publish, satellite, seeds, street
+from geobridge.curation.config import CurateConfig
+from geobridge.curation.providers.folder import FolderConfig
+from geobridge.curation.rasters import digest, file_digest, list_rasters
+from geobridge.curation.state import Notes, read_notes, write_notes
+from geobridge.curation.workspace import Report, Step, Workspace
+from geobridge.errors import CurationError
+from geobridge.imagery.files import list_files
+from geobridge.places.table import TABLE_NAME
+
+UNFINISHED = ""
+"""Noted in place of a digest while a stage is under way."""
+
+Run = Callable[[Workspace, Any, Step], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline.
+
+    Attributes:
+        name: on the command line and in the configuration.
+        table: name of its table.
+        reads: stages whose tables it reads, where they are configured.
+        run: does the work.
+        product: what else it makes that must be there, in the curation's folder.
+    """
+
+    name: str
+    table: str
+    reads: tuple[str, ...]
+    run: Run
+    product: str = "."
+
+
+STAGES = (
+    Stage("seeds", "seeds", (), seeds.run),
+    Stage("street", "street", ("seeds",), street.run),
+    Stage("crop", "crops", ("seeds", "street"), crop.run),
+    Stage("clean", "clean", ("crop",), clean.run),
+    Stage("satellite", "satellite", ("seeds", "crop", "clean"), satellite.run),
+    Stage("describe", "describe", ("crop", "clean", "satellite"), describe.run),
+    Stage(
+        "publish",
+        "publish",
+        ("seeds", "street", "crop", "clean", "satellite", "describe"),
+        publish.run,
+        f"{publish.FOLDER}/{TABLE_NAME}",
+    ),
+)
+"""In the order they are run in."""
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage came to.
+
+    Attributes:
+        stage: its name.
+        rows: of its table.
+        kept: of them; all where the table keeps everything.
+        reasons: why the others were left out, and how many for each, the most frequent first.
+        was_run: whether it was run now, or was finished before.
+    """
+
+    stage: str
+    rows: int
+    kept: int
+    reasons: tuple[tuple[str, int], ...]
+    was_run: bool
+
+
+def curate(
+    config: CurateConfig,
+    out: str | Path,
+    stages: Sequence[str] | None = None,
+    step: Step | None = None,
+    *,
+    resume: bool = False,
+) -> list[Outcome]:
+    """Run the pipeline, or some of its stages.
+
+    A run that was stopped or killed goes on where it was: nothing is downloaded or asked for
+    twice. Stages that are configured no more lose their table, and keep what they have downloaded.
+
+    Args:
+        config: of all stages.
+        out: the curation's folder.
+        stages: only these, which are run even where nothing has changed: what could not be
+            downloaded is then tried again. All that have something to do by default.
+        step: is told what begins.
+        resume: refuse to begin, or to do anything over that was done with other settings.
+
+    Returns:
+        What each configured stage that has been run came to, in order.
+
+    Raises:
+        CurationError: a stage is unknown or not configured, another one that it needs was not
+            run with these settings, another process works in the folder, or a stage cannot go on.
+    """
+    wanted = _wanted(config, stages)
+    if resume:
+        _check_resumable(config, Path(out))
+    workspace = Workspace(out)
+    with _locked(workspace.folder):
+        _forget_unconfigured(workspace, config)
+        finished: set[str] = set()
+        was_run: set[str] = set()
+        for stage in _configured(config):
+            whose = _whose(workspace, config, stage) if _is_ready(config, stage, finished) else None
+            is_finished = whose is not None and _is_finished(workspace, stage, whose)
+            if stage.name in wanted and not (is_finished and stages is None):
+                if whose is None:
+                    raise _not_ready(workspace, config, stage, finished)
+                settings = _settings(config, stage)
+                _note(workspace, stage, settings, UNFINISHED)
+                stage.run(workspace, getattr(config, stage.name), step or _silent)
+                _note(workspace, stage, settings, whose)
+                was_run.add(stage.name)
+                is_finished = True
+            if is_finished:
+                finished.add(stage.name)
+        return [
+            outcome_of(workspace, stage, stage.name in was_run)
+            for stage in _configured(config)
+            if stage.name in finished
+        ]
+
+
+def plans(config: CurateConfig, out: str | Path) -> Iterator[tuple[str, str]]:
+    """What the stages that ask others will ask for: pairs of their name and an estimate.
+
+    Nothing is asked for. Where a stage before has not been run, the estimate says so.
+    """
+    workspace = Workspace(out)
+    estimates: dict[str, Callable[[Workspace, Any], Any]] = {
+        "street": street.plan,
+        "describe": describe.plan,
+    }
+    finished: set[str] = set()
+    for stage in _configured(config):
+        is_ready = _is_ready(config, stage, finished)
+        if is_ready and _is_finished(workspace, stage, _whose(workspace, config, stage)):
+            finished.add(stage.name)
+        if stage.name not in estimates:
+            continue
+        if is_ready:
+            yield stage.name, str(estimates[stage.name](workspace, getattr(config, stage.name)))
+        else:
+            yield stage.name, str(_not_ready(workspace, config, stage, finished))
+
+
+def outcome_of(workspace: Workspace, stage: Stage, was_run: bool) -> Outcome:
+    """What the table of a stage says."""
+    table = workspace.read(stage.table)
+    if "kept" not in table:
+        return Outcome(stage.name, len(table), len(table), (), was_run)
+    left_out = table[~table["kept"].astype(bool)]
+    # Reasons name places and numbers; what comes before is what they have in common.
+    kinds = left_out["reason"].fillna("no reason given").map(_kind).value_counts()
+    reasons = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return Outcome(
+        stage.name,
+        len(table),
+        len(table) - len(left_out),
+        tuple((str(kind), int(count)) for kind, count in reasons),
+        was_run,
+    )
+
+
+def _kind(reason: str) -> str:
+    """A reason without the numbers and names in it."""
+    words = reason.partition("(")[0].split()
+    return " ".join("..." if any(c.isdigit() for c in word) else word for word in words)
+
+
+def _silent(what: str) -> Report:  # noqa: ARG001 - nobody wants to hear of it
+    return lambda done, total: None  # noqa: ARG005
+
+
+def _stage(name: str) -> Stage:
+    return next(stage for stage in STAGES if stage.name == name)
+
+
+def _configured(config: CurateConfig) -> list[Stage]:
+    return [stage for stage in STAGES if getattr(config, stage.name) is not None]
+
+
+def _wanted(config: CurateConfig, stages: Sequence[str] | None) -> set[str]:
+    """Names of the stages to run.
+
+    Raises:
+        CurationError: one is unknown or not configured.
+    """
+    configured = {stage.name for stage in _configured(config)}
+    for name in stages or ():
+        if name not in STAGE_NAMES:
+            raise CurationError(
+                f"there is no stage {name!r}: choose one of {', '.join(STAGE_NAMES)}."
+            )
+        if name not in configured:
+            raise CurationError(
+                f"the stage {name} is not configured: give the configuration a table {name!r}."
+            )
+    return configured if stages is None else set(stages)
+
+
+def _settings(config: CurateConfig, stage: Stage) -> dict[str, Any]:
+    settings: dict[str, Any] = getattr(config, stage.name).model_dump(mode="json")
+    return settings
+
+
+# What a stage depends on
+
+
+def _whose(workspace: Workspace, config: CurateConfig, stage: Stage) -> str:
+    """Digest of everything the table of a stage comes from."""
+    tables = {
+        name: file_digest(workspace.path(_stage(name).table)) for name in _needed(config, stage)
+    }
+    noted = {}
+    if stage.name == "publish":
+        # The recipe holds the settings of the other stages.
+        noted = {other.name: _settings(config, other) for other in _configured(config)}
+    return digest(
+        geobridge.__version__, _settings(config, stage), tables, noted, _files(config, stage)
+    )
+
+
+def _files(config: CurateConfig, stage: Stage) -> list[str]:
+    """Versions of the files that a stage is given, so that changed ones are noticed."""
+    match stage.name:
+        case "seeds":
+            return [entry.version for entry in list_rasters(config.seeds.rasters)]
+        case "street":
+            return [
+                _version(one.folder / name)
+                for one in config.street.providers
+                if isinstance(one, FolderConfig) and one.folder.is_dir()
+                for name in list_files(one.folder)
+            ]
+        case "satellite" if config.satellite:
+            return [entry.version for entry in list_rasters(config.satellite.rasters)]
+        case "describe" if config.describe:
+            given = (config.describe.prompt, config.describe.words)
+            return [_version(path) for path in given if path is not None]
+    return []
+
+
+def _version(path: Path) -> str:
+    if not path.exists():
+        return f"{path} missing"
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _is_finished(workspace: Workspace, stage: Stage, whose: str) -> bool:
+    note = read_notes(workspace.folder).get(stage.name)
+    return (
+        note is not None
+        and note["whose"] == whose
+        and workspace.has(stage.table)
+        and (workspace.folder / stage.product).exists()
+    )
+
+
+def _is_ready(config: CurateConfig, stage: Stage, finished: set[str]) -> bool:
+    return finished.issuperset(_needed(config, stage))
+
+
+def _needed(config: CurateConfig, stage: Stage) -> list[str]:
+    return [name for name in stage.reads if getattr(config, name) is not None]
+
+
+def _not_ready(
+    workspace: Workspace, config: CurateConfig, stage: Stage, finished: set[str]
+) -> CurationError:
+    missing = next(other.name for other in _configured(config) if other.name not in finished)
+    return CurationError(
+        f"the stage {stage.name} needs the stage {missing}, which has not been run in "
+        f"{workspace.folder} with these settings: run `geobridge curate ... --stage {missing}`, "
+        f"or all stages without --stage."
+    )
+
+
+def _check_resumable(config: CurateConfig, out: Path) -> None:
+    """Refuse a folder without work, or with work of other settings."""
+    notes = read_notes(out)
+    if not notes:
+        raise CurationError(
+            f"{out} holds no curation to resume: leave out --resume to begin one there."
+        )
+    for stage in STAGES:
+        note = notes.get(stage.name)
+        if note is None:
+            continue
+        if getattr(config, stage.name) is None:
+            raise CurationError(
+                f"{out} was made with a stage {stage.name}, which is not configured now: restore "
+                f"it, or leave out --resume."
+            )
+        changed = _changed(note["settings"], _settings(config, stage))
+        if changed:
+            raise CurationError(
+                f"{out} was made with other settings of the stage {stage.name} "
+                f"({', '.join(changed)}): restore them, or leave out --resume to do it over."
+            )
+
+
+def _changed(former: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = sorted({*former, *now})
+    return [name for name in names if former.get(name, ...) != now.get(name, ...)]
+
+
+# What is noted
+
+
+def _note(workspace: Workspace, stage: Stage, settings: dict[str, Any], whose: str) -> None:
+    notes = read_notes(workspace.folder)
+    notes[stage.name] = {"settings": settings, "whose": whose}
+    write_notes(workspace.folder, _in_order(notes))
+
+
+def _forget_unconfigured(workspace: Workspace, config: CurateConfig) -> None:
+    """Remove tables of stages that are configured no more, which later stages would read."""
+    notes = read_notes(workspace.folder)
+    for stage in STAGES:
+        if getattr(config, stage.name) is None:
+            workspace.path(stage.table).unlink(missing_ok=True)
+            notes.pop(stage.name, None)
+    write_notes(workspace.folder, _in_order(notes))
+
+
+def _in_order(notes: Notes) -> Notes:
+    return {name: notes[name] for name in STAGE_NAMES if name in notes}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that two processes do not write the same journal.
+
+    The operating system lets go of the lock when its process ends, however it ends.
+    """
+    lock = filelock.FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise CurationError(
+            f"{folder} is being worked on by another process: wait until that has ended, or name "
+            f"another folder with --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
