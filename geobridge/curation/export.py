@@ -115,8 +115,8 @@ def export_release(
             texts.setdefault((_split(place), view), []).append((name, place.text or ""))
         if progress:
             progress(done, len(places))
-    for (split, view), rows in texts.items():
-        with (target / split / f"{view}.csv").open("w", newline="", encoding="utf-8") as file:
+    for (split, kind), rows in texts.items():
+        with (target / split / f"{kind}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([("id", "text"), *sorted(rows)])
     return [target / split for split in splits]
