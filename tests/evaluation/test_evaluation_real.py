@@ -217,6 +217,23 @@ def test_captions_of_another_form(scenes):
 # all
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", r"pairs\.csv has no rows"),
+        (
+            b"place_id,kind,street,satellite\na,panorama,street/a.jpg\n",
+            r"row 1 .* has no satellite",
+        ),
+        (b"place_id,kind,street\na,panorama,\xe9\n", r"pairs\.csv cannot be read"),
+    ],
+)
+def test_a_damaged_table_is_named(table, message, tmp_path):
+    (tmp_path / "pairs.csv").write_bytes(table)
+    with pytest.raises(EvaluationError, match=message):
+        load("street-sat", tmp_path)
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_wrong_root_says_what_is_there(name, tmp_path):
     (tmp_path / "photos").mkdir()

@@ -131,7 +131,7 @@ def split_fongyuan(root: Path) -> dict[str, Items]:
 
 def _fongyuan(root: Path) -> tuple[list[dict[str, str]], Path]:
     require(root, "fongyuan", ["drone.csv", "satellite_map.tif"])
-    return _rows(root / "drone.csv"), root / "satellite_map.tif"
+    return _rows(root / "drone.csv", "file"), root / "satellite_map.tif"
 
 
 @lru_cache(maxsize=2)
@@ -174,7 +174,7 @@ def split_ariel(root: Path) -> dict[str, Items]:
 
 def _ariel(root: Path, options: HeadingOptions) -> tuple[Items, Items]:
     require(root, "ariel", ["drone.csv", "satellite.csv"])
-    frames, tiles = _rows(root / "drone.csv"), _rows(root / "satellite.csv")
+    frames, tiles = _rows(root / "drone.csv", "file"), _rows(root / "satellite.csv", "file")
     west, east = _column(tiles, "west"), _column(tiles, "east")
     south, north = _column(tiles, "south"), _column(tiles, "north")
     lat, lon = _column(frames, "ground_lat_est"), _column(frames, "ground_lon_est")
@@ -219,7 +219,7 @@ def split_street_sat(root: Path) -> dict[str, Items]:
 
 def _street_sat(root: Path) -> dict[str, Items]:
     require(root, "street_sat", ["pairs.csv"])
-    pairs = _rows(root / "pairs.csv")
+    pairs = _rows(root / "pairs.csv", "place_id", "kind", "street", "satellite")
     names = [pair["place_id"] for pair in pairs]
     kinds = [
         "panorama" if pair["kind"].startswith("panorama") else "limited field" for pair in pairs
@@ -278,7 +278,7 @@ def _naip(root: Path) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
     """Rows of the table by city, year and place."""
     require(root, "naip_years", ["tiles.csv"])
     found: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
-    for tile in _rows(root / "tiles.csv"):
+    for tile in _rows(root / "tiles.csv", "city", "year", "place", "file"):
         found.setdefault(tile["city"], {}).setdefault(tile["year"], {})[tile["place"]] = tile
     return found
 
@@ -442,10 +442,28 @@ def _read_north_up(path: Path, yaw_deg: float) -> NDArray[np.uint8]:
     return rotate(read_image(path), yaw_deg)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table with a header."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def _rows(path: Path, *wanted: str) -> list[dict[str, str]]:
+    """The rows of a table with a header.
+
+    Args:
+        path: of the table.
+        wanted: columns that every row must have words in.
+
+    Raises:
+        EvaluationError: it cannot be read, has no rows, or one lacks a word.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"{path} cannot be read ({error}): restore the table.") from error
+    if not rows:
+        raise EvaluationError(f"{path} has no rows: restore the table.")
+    for number, row in enumerate(rows, 1):
+        lacking = next((name for name in wanted if not row.get(name)), None)
+        if lacking:
+            raise EvaluationError(f"row {number} of {path} has no {lacking}: restore the table.")
+    return rows
 
 
 def _column(rows: Sequence[dict[str, str]], name: str) -> NDArray[np.float64]:
