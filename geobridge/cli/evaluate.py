@@ -45,6 +45,11 @@ def evaluate(
     if list_benchmarks:
         _list()
     elif suite is not None:
+        if benchmark is not None or change or directions != "all":
+            raise EvaluationError(
+                "a suite has its own data and directions: leave out --benchmark, --directions and "
+                "--set, or leave out --suite."
+            )
         _run_suite(suite, model, root, out, device)
     elif benchmark is None or root is None:
         raise EvaluationError(
@@ -144,4 +149,7 @@ def _options(changes: list[str]) -> dict[str, Any]:
             raise EvaluationError(
                 f"--set {change!r} is no option: write name=value, as in distractors=drop."
             )
-    return {key: value for key, _, value in pairs}
+    given = {key: value for key, _, value in pairs}
+    if len(given) < len(pairs):
+        raise EvaluationError("--set names an option twice: give one value for each.")
+    return given

@@ -106,6 +106,11 @@ def test_every_benchmark_is_listed_with_its_layout():
         (("--benchmark", "places", "--root", ".", "--set", "split"), "write name=value"),
         (("--suite", "beauty"), "there is no suite 'beauty'"),
         (("--suite", "robustness"), "name a folder with --out"),
+        (("--suite", "robustness", "--directions", "D2S"), "has its own data and directions"),
+        (
+            ("--benchmark", "cvusa", "--root", ".", "--set", "seed=1", "--set", "seed=2"),
+            "--set names an option twice",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(arguments, sentence, tmp_path, monkeypatch):
