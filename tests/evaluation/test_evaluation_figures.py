@@ -176,6 +176,12 @@ def test_dollar_signs_are_no_formulas(tmp_path):
     draw_recall_at_k(tmp_path / "a.png", "$x", {"$y_{": np.array(RANKS)}, {"$y_{": 50})
 
 
+def test_names_that_the_font_cannot_write_are_no_warnings(tmp_path, recwarn):
+    draw_recall_at_k(tmp_path / "a.png", "日本", {"東京": np.ones(2)}, {"東京": 2})
+
+    assert not recwarn.list
+
+
 def test_a_figure_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="cannot be written"):
         draw_recall_at_k(tmp_path / "no" / "a.png", "t", {"D2S": np.ones(2)}, {"D2S": 2})

@@ -1,6 +1,7 @@
 """What came of the queries of a benchmark, as pictures: recall, errors on a map, sweeps."""
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -293,7 +294,10 @@ def _save(figure: Figure, path: Path, title: str, below: str) -> None:
     # Two lines of one title, so that the panels make room for both.
     figure.suptitle(_plain("\n".join(filter(None, (title, below)))), fontsize=11, color=_INK)
     try:
-        figure.savefig(path, dpi=_DOTS_PER_INCH)
+        with warnings.catch_warnings():
+            # Names in signs that the font lacks are drawn as boxes; the tables have them.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(path, dpi=_DOTS_PER_INCH)
     except OSError as error:
         raise EvaluationError(
             f"the figure {path} cannot be written ({error.strerror or error}): free space or make "
