@@ -73,6 +73,16 @@ def test_geobridge_has_the_only_ap_that_its_recall_allows():
             assert recall <= other.values["AP (trapezoid)"] <= recall + (100 - recall) / 4
 
 
+@pytest.mark.parametrize(("benchmark", "task"), [("sues-200", "D2S 150 m"), ("denseuav", "D2S")])
+def test_mirror_images_of_the_baselines_are_told(benchmark, task):
+    settings = benchmark_named(benchmark).configure({}).model_dump(mode="json")
+
+    baseline = published(benchmark, task, settings)[0]
+
+    assert "baseline" in baseline.method
+    assert "mirror image" in verdict(baseline, settings).reason
+
+
 def test_columns_of_unknown_direction_are_never_matched():
     for task in ("T2D", "D2T"):
         for entry in published("geotext-1652", task, {"test": "951"}):
