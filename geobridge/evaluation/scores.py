@@ -23,7 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
-from geobridge.evaluation.confidence import bootstrap_means, bootstrap_quantile
+from geobridge.evaluation.confidence import (
+    bootstrap_means,
+    bootstrap_quantile,
+    wilson_interval,
+)
 from geobridge.evaluation.distances import (
     have_positions,
     is_known,
@@ -51,6 +55,8 @@ RANK, ERROR_M = "rank", "error_m"
 _MA_M = (5, 10, 20, 50)
 _SDM_AT = (1, 3, 5, 10)
 _DIS_AT = (1, 3, 5)
+# Measures that are 0 or 1 for each query.
+_SHARES = ("R@", "hit rate", "MA@", "L@")
 _OF_RANK = {"median rank": 0.5}
 _OF_ERROR = {"median error": 0.5, "error q75": 0.75, "error q90": 0.9}
 
@@ -69,7 +75,7 @@ _PER_CENT_TEXTS = {
 
 @dataclass(frozen=True)
 class Value:
-    """A measured number and the 95 % bootstrap interval over queries."""
+    """A measured number and its 95 % interval: bootstrap over queries, Wilson's for all or none."""
 
     value: float
     low: float
@@ -351,7 +357,7 @@ def _values(
             found.definitions[name] = text
     low, high = bootstrap_means(np.stack(list(means.values()), axis=1), resamples, seed)
     values = {
-        name: Value(float(np.nanmean(column)), float(low[place]), float(high[place]))
+        name: _value(name, column, (float(low[place]), float(high[place])), found.chance.get(name))
         for place, (name, column) in enumerate(means.items())
         if not np.isnan(column).all()
     }
@@ -360,6 +366,17 @@ def _values(
             middle = float(np.nanquantile(column, share))
             values[name] = Value(middle, *bootstrap_quantile(column, share, resamples, seed))
     return values
+
+
+def _value(
+    name: str, column: Floats, interval: tuple[float, float], by_chance: float | None
+) -> Value:
+    """A mean over queries and its interval, which no resampling gives where all values agree."""
+    mean = float(np.nanmean(column))
+    # What can be nothing else, such as a share among the first 0, is sure.
+    if name.startswith(_SHARES) and mean in {0.0, 1.0} and mean != by_chance:
+        interval = wilson_interval(mean, int((~np.isnan(column)).sum()))
+    return Value(mean, *interval)
 
 
 def _first(k: int) -> str:

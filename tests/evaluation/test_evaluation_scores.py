@@ -306,3 +306,19 @@ def test_a_collapsed_model_scores_nothing():
     assert [got[name] for name in zero] == pytest.approx([0] * len(zero), abs=1e-9)
     assert got["mean rank"] == got["median rank"] == 64
     assert got["AP (reciprocal)"] == 1 / 64
+
+
+def test_shares_of_all_or_none_have_an_interval_too():
+    found = scored([[3], [2], [4], [5]]).values
+
+    # Wilson's ends n / (n + z^2) from the other side: 4 / (4 + 1.96^2).
+    assert (found["R@1"].low, found["R@1"].high) == pytest.approx((0, 1 - 0.5101), abs=1e-4)
+    assert (found["R@5"].low, found["R@5"].high) == pytest.approx((0.5101, 1), abs=1e-4)
+    # Among the first 0 of 50 nothing can be found.
+    assert (found["R@1% (floor)"].low, found["R@1% (floor)"].high) == (0, 0)
+
+
+def test_a_share_that_can_be_nothing_else_is_sure():
+    found = scored([[1], [2]], gallery=5).values
+
+    assert (found["R@5"].low, found["R@5"].high) == (1, 1)
