@@ -25,7 +25,7 @@ from geobridge.errors import EvaluationError
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.distances import have_positions, separation_m
 from geobridge.evaluation.embeddings import Embedded, Report, embed_items, slug
-from geobridge.evaluation.ranking import Ranking, rank
+from geobridge.evaluation.ranking import Picked, Ranking, Rows, rank
 from geobridge.evaluation.scores import Score, score
 from geobridge.evaluation.tasks import Items, Task
 from geobridge.model.config import first_problem
@@ -315,8 +315,8 @@ def _lacking(model: GeoBridge, task: Task) -> Modality | None:
     return next((modality for modality in asked if modality not in model.modalities), None)
 
 
-def _rows(embedded: Embedded, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
-    return embedded.rows if rows is None else embedded.rows[rows]
+def _rows(embedded: Embedded, rows: NDArray[np.int64] | None) -> Rows:
+    return embedded.rows if rows is None else Picked(embedded.rows, rows)
 
 
 def _at(values: Any, rows: Iterable[int]) -> list[Any] | None:
