@@ -21,8 +21,9 @@ from geobridge.model.config import Settings
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".mbtiles")
 """Names of georeferenced rasters, as they are looked for in folders."""
 
-# Without this GDAL keeps decoded blocks in a twentieth of the machine's memory.
-_CACHE_MB = 128
+# Without this GDAL keeps decoded blocks in a twentieth of the machine's memory. rasterio hands it
+# over in bytes; with too few every pixel is decoded with its whole block.
+_CACHE_BYTES = 128_000_000
 
 # https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl-http-https-ftp-files-random-access
 _REMOTE = {
@@ -132,7 +133,7 @@ def opened(raster: str) -> Iterator[RasterMap]:
         RasterError: it cannot be opened, or not be placed on the ground.
     """
     remote = is_address(raster)
-    settings = {"GDAL_CACHEMAX": _CACHE_MB} | (_REMOTE if remote else {})
+    settings = {"GDAL_CACHEMAX": _CACHE_BYTES} | (_REMOTE if remote else {})
     # Other formats could make GDAL open files of this machine, or further addresses.
     driver = "GTiff" if remote else None
     with rasterio.Env(**settings), RasterMap(raster, driver) as opened_raster:

@@ -57,7 +57,7 @@ _SAMPLES_PER_AXIS = 8
 _SAMPLE_PX = 128
 
 # Side of the parts a mask is read in: many blocks, and few of them in memory.
-_MASK_PX = 4096
+_MASK_PX = 2048
 
 # `warnings.catch_warnings` changes the process, so it is entered by one thread at a time.
 _OPENING = threading.Lock()
