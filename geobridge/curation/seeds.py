@@ -22,6 +22,7 @@ from geobridge.curation.rasters import (
     RasterFacts,
     digest,
     facts_of,
+    is_address,
     list_rasters,
     opened,
 )
@@ -91,10 +92,14 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
     with workspace.journal("seeds", digest(config.model_dump(mode="json"))) as journal:
         for done, entry in enumerate(found, 1):
             key = digest(entry.version, entry.facts.columns())
-            if key not in journal:
-                journal.add(key, _seeds_of(entry, config))
-            rasters.append(journal[key]["raster"])
-            seeds += [dict(seed) for seed in journal[key]["seeds"]]
+            if key in journal:
+                found_here = journal[key]
+            else:
+                found_here, is_final = _seeds_of(entry, config)
+                if is_final:
+                    journal.add(key, found_here)
+            rasters.append(found_here["raster"])
+            seeds += [dict(seed) for seed in found_here["seeds"]]
             report(done, len(found))
     rasters.sort(key=lambda row: str(row["raster"]))
     workspace.write("rasters", pd.DataFrame(rasters))
@@ -110,28 +115,33 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
     return table
 
 
-def _seeds_of(entry: Found, config: SeedsConfig) -> dict[str, Any]:
-    """What one raster comes to: its row, and its seeds as they are kept in the journal."""
+def _seeds_of(entry: Found, config: SeedsConfig) -> tuple[dict[str, Any], bool]:
+    """What one raster comes to, and whether it will come to the same next time.
+
+    Its row is under `raster`, its seeds as they are kept in the journal under `seeds`.
+    """
     row: dict[str, Any] = {"raster": entry.raster, **entry.facts.columns()}
     row |= {"gsd_m": None, "windows": 0, "seeds": 0, "reason": entry.fault}
     if entry.fault:
-        return {"raster": row, "seeds": []}
+        return {"raster": row, "seeds": []}, True
     try:
         with opened(entry.raster) as raster:
             facts = facts_of(entry, raster.tags, config.facts)
             row |= {**facts.columns(), "gsd_m": raster.gsd_m}
             if raster.gsd_m > config.max_gsd_m:
                 row["reason"] = f"its pixels are {raster.gsd_m:.2f} m, not {config.max_gsd_m:g} m"
-                return {"raster": row, "seeds": []}
+                return {"raster": row, "seeds": []}, True
             windows, seeds = _slide(entry.raster, raster, config, facts.columns())
     except RasterError as error:
         if entry.is_named:
             raise
-        return {"raster": {**row, "reason": str(error)}, "seeds": []}
+        # What an address does not give now, it may give when the stage is run again.
+        is_final = not is_address(entry.raster)
+        return {"raster": {**row, "reason": str(error)}, "seeds": []}, is_final
     row |= {"windows": windows, "seeds": len(seeds)}
     if not seeds:
         row["reason"] = f"no footprint of {config.side_m:g} m has {config.min_valid:.0%} of data"
-    return {"raster": row, "seeds": seeds}
+    return {"raster": row, "seeds": seeds}, True
 
 
 def _slide(

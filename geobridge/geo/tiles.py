@@ -24,6 +24,8 @@ MAX_ZOOM = 30
 MAX_LATITUDE = math.degrees(math.atan(math.sinh(math.pi)))
 """Where the square of the web map ends, in degrees north and south."""
 
+_AROUND_M = 2 * math.pi * float(WGS84.a)
+
 _FLAT_NAME = re.compile(r"(?:^|.*/)(\d{1,2})_(\d+)_(\d+)\.\w+$")
 _NESTED_NAME = re.compile(r"(?:^|.*/)(\d{1,2})/(\d+)/(\d+)\.\w+$")
 
@@ -65,13 +67,13 @@ def tiles_over(footprint: Polygon, z: int) -> list[Tile]:
 
 def zoom_for(lat: float, gsd_m: float, tile_px: int) -> int:
     """The coarsest zoom whose pixels are no larger than so many metres on the ground."""
-    around_m = 2 * math.pi * WGS84.a * math.cos(math.radians(lat))
+    around_m = _AROUND_M * math.cos(math.radians(lat))
     return min(MAX_ZOOM, max(0, math.ceil(math.log2(around_m / (tile_px * gsd_m)) - 1e-9)))
 
 
 def tiles_transform(tile: Tile, tile_px: int) -> Affine:
     """From pixels of a picture that begins with a tile to EPSG:3857, whatever the column."""
-    pixel_m = 2 * math.pi * WGS84.a / (tile_px * 2**tile.z)
+    pixel_m = _AROUND_M / (tile_px * 2**tile.z)
     half = tile_px * 2**tile.z / 2
     return Affine(
         pixel_m, 0, (tile.x * tile_px - half) * pixel_m,
@@ -80,13 +82,13 @@ def tiles_transform(tile: Tile, tile_px: int) -> Affine:
 
 
 def _column(lon: float, z: int) -> float:
-    return (lon + 180) / 360 * 2**z
+    return (lon + 180) / 360 * float(2**z)
 
 
 def _row(lat: float, z: int) -> float:
     """OGC 17-083r2, annex D.1: y of the spherical Mercator projection, from the top."""
     y = math.asinh(math.tan(math.radians(lat))) / math.pi
-    return (1 - y) / 2 * 2**z
+    return (1 - y) / 2 * float(2**z)
 
 
 def parse_tile_path(path: str | Path) -> Tile | None:

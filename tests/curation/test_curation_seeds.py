@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from rasterio import Affine
 from rasterio.enums import ColorInterp
 
-from geobridge.curation.rasters import RasterFacts, parse_date
+from geobridge.curation.rasters import RasterFacts, opened, parse_date
 from geobridge.curation.seeds import SeedsConfig, run
 from geobridge.curation.stac import Catalogue, address_fault
 from geobridge.curation.workspace import Workspace
@@ -351,6 +351,24 @@ def test_a_search_is_asked_once(tmp_path, server):
 
     assert len(server.asked) == asked
     assert workspace.path("seeds").read_bytes() == first
+
+
+def test_a_raster_that_did_not_answer_is_tried_again(tmp_path, server, monkeypatch):
+    server.item("one", "a.tif", box_of())
+    server.item("two", "b.tif", box_of())
+    workspace, config = of_catalogue(tmp_path, catalogue(server))
+
+    def silent(raster):
+        if raster.endswith("b.tif"):
+            raise RasterError(f"{raster} cannot be opened as a raster")
+        return opened(raster)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geobridge.curation.seeds.opened", silent)
+        assert len(run(workspace, config, ignore)) == 1
+    assert "cannot be opened" in workspace.read("rasters")["reason"][1]
+
+    assert len(run(workspace, config, ignore)) == 5
 
 
 def test_dates_and_both_sides_of_the_antimeridian_are_asked_for(tmp_path, server):
