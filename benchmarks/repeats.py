@@ -15,7 +15,7 @@ from geobridge.evaluation.retrieval import embed_places, retrieve
 from geobridge.places.table import Place
 from geobridge.training.checkpoints import load_state
 from geobridge.training.config import TrainConfig, to_yaml
-from geobridge.training.fit import CACHE, CONFIG, STATE, fit
+from geobridge.training.fit import CACHE, CONFIG, RESOLVED, STATE, fit
 from geobridge.views import NINE_DIRECTIONS
 
 DIRECTIONS = tuple(way.short for way in NINE_DIRECTIONS)
@@ -78,7 +78,7 @@ def _train_and_measure(
 def _check_same(config: TrainConfig, folder: Path) -> None:
     """A run may be told to last longer; here it would then not be the run of its configuration."""
     before = folder / CONFIG
-    if before.exists() and before.read_text(encoding="utf-8") != to_yaml(config):
+    if before.exists() and before.read_text(encoding="utf-8") != RESOLVED + to_yaml(config):
         raise SystemExit(
             f"{folder} was made with another configuration: give another --out, or delete it."
         )
