@@ -1,11 +1,12 @@
 """How sure a measured number is: intervals over queries, two models compared, radii that hold.
 
-Queries are taken as drawn one by one. Where many show the same place they are less than that, and
-the intervals somewhat too narrow.
+Queries that show the same place are not independent, so that places are drawn, with all their
+queries (the cluster bootstrap: A. C. Davison, D. V. Hinkley, Bootstrap Methods and their
+Application, 1997, section 3.8). `groups` says which place each query is of.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -15,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from geobridge.errors import EvaluationError
 
 Floats = NDArray[np.float64]
+Groups = NDArray[np.int64]
+"""int64 (Q,): the group of each query, 0 to G - 1."""
 
 LEVEL = 0.95
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -22,32 +25,46 @@ _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _DRAWN = 1 << 20
 
 
+def groups_of(names: Sequence[str] | None) -> Groups | None:
+    """Numbers of the groups that names stand for; None where every query is a group of its own."""
+    if names is None:
+        return None
+    groups: Groups = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1]
+    return None if len(groups) == 0 or groups.max() + 1 == len(groups) else groups.astype(np.int64)
+
+
 def bootstrap_interval(
-    values: ArrayLike, resamples: int = 1000, seed: int = 0
+    values: ArrayLike, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
 ) -> tuple[float, float]:
     """95 % percentile interval of a mean over queries (B. Efron, R. Tibshirani, 1993, ch. 13).
 
     Args:
         values: (Q,), NaN for queries that are left out.
-        resamples: how many samples of Q queries are drawn with replacement.
+        resamples: how many samples of as many groups as there are, drawn with replacement.
         seed: of the draws; the same seed gives the same interval.
+        groups: of the queries; None where each is one of its own.
 
     Returns:
         Its ends; NaN where every value is.
     """
-    low, high = bootstrap_means(np.asarray(values, np.float64)[:, None], resamples, seed)
+    low, high = bootstrap_means(np.asarray(values, np.float64)[:, None], resamples, seed, groups)
     return float(low[0]), float(high[0])
 
 
-def bootstrap_means(values: Floats, resamples: int = 1000, seed: int = 0) -> tuple[Floats, Floats]:
+def bootstrap_means(
+    values: Floats, resamples: int = 1000, seed: int = 0, groups: Groups | None = None
+) -> tuple[Floats, Floats]:
     """The same for the means of M columns (Q, M), of the same draws: both ends, float64 (M,)."""
     held = ~np.isnan(values)
-    whole = bool(held.all())
+    whole = groups is None and bool(held.all())
     filled = values if whole else np.where(held, values, 0)
+    weights = held.astype(np.float64)
+    if groups is not None:
+        filled, weights = _group_sums(filled, groups), _group_sums(weights, groups)
     means = []
-    for counts in _draws(len(values), resamples, np.random.default_rng(seed)):
+    for counts in _draws(len(filled), resamples, np.random.default_rng(seed)):
         total = counts @ filled
-        weight = len(values) if whole else counts @ held.astype(np.float64)
+        weight = len(values) if whole else counts @ weights
         # A draw may miss all the queries that have a value.
         with np.errstate(invalid="ignore"):
             means.append(total / weight)
@@ -55,28 +72,44 @@ def bootstrap_means(values: Floats, resamples: int = 1000, seed: int = 0) -> tup
 
 
 def bootstrap_quantile(
-    values: ArrayLike, share: float, resamples: int = 1000, seed: int = 0
+    values: ArrayLike,
+    share: float,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> tuple[float, float]:
     """95 % percentile interval of a quantile over queries, as `numpy.quantile` interpolates it.
 
-    Nothing is resampled: of Q draws with replacement the k-th smallest is the value in the place
-    that the k-th smallest of Q uniform numbers names, which has a beta distribution.
+    Without groups nothing is resampled: of Q draws with replacement the k-th smallest is the value
+    in the place that the k-th smallest of Q uniform numbers names, which has a beta distribution.
 
     Args:
         values: (Q,), NaN for queries that are left out.
         share: which quantile, 0..1.
         resamples: how many are drawn.
         seed: of the draws.
+        groups: of the queries; None where each is one of its own.
 
     Returns:
         Its ends; NaN where every value is.
     """
     given = np.asarray(values, np.float64)
-    ordered = np.sort(given[~np.isnan(given)])
-    count = len(ordered)
-    if not count:
+    held = ~np.isnan(given)
+    if not held.any():
         return math.nan, math.nan
     generator = np.random.default_rng(seed)
+    if groups is not None:
+        samples = _group_quantiles(given[held], share, groups[held], resamples, generator)
+    else:
+        samples = _quantiles(np.sort(given[held]), share, resamples, generator)
+    low, high = _ends(samples[:, None])
+    return float(low[0]), float(high[0])
+
+
+def _quantiles(
+    ordered: Floats, share: float, resamples: int, generator: np.random.Generator
+) -> Floats:
+    count = len(ordered)
     fraction, below = math.modf(share * (count - 1))
     k = int(below) + 1
     lower = generator.beta(k, count + 1 - k, resamples)
@@ -85,8 +118,32 @@ def bootstrap_quantile(
     one, other = (
         ordered[np.minimum((count * place).astype(np.int64), count - 1)] for place in (lower, upper)
     )
-    low, high = _ends((one + fraction * (other - one))[:, None])
-    return float(low[0]), float(high[0])
+    found: Floats = one + fraction * (other - one)
+    return found
+
+
+def _group_quantiles(
+    values: Floats, share: float, groups: Groups, resamples: int, generator: np.random.Generator
+) -> Floats:
+    """The quantile of each sample of groups, values counted as often as their group is drawn."""
+    order = values.argsort(kind="stable")
+    ordered, of = values[order], np.unique(groups[order], return_inverse=True)[1]
+    found = []
+    for counts in _draws(int(of.max()) + 1, resamples, generator):
+        for drawn in counts:
+            reached = drawn[of].cumsum()
+            fraction, below = math.modf(share * (reached[-1] - 1))
+            places = reached.searchsorted([below, below + 1], side="right")
+            one, other = ordered[np.minimum(places, len(ordered) - 1)]
+            found.append(one + fraction * (other - one))
+    return np.array(found)
+
+
+def _group_sums(values: Floats, groups: Groups) -> Floats:
+    """Sums (G, M) of the rows (Q, M) of each group."""
+    sums = np.zeros((int(groups.max()) + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -97,7 +154,7 @@ class Comparison:
         difference: mean of the second model's values less that of the first's.
         low, high: 95 % bootstrap interval of the difference.
         p_value: how often a difference as large would come of changing the two models' places
-            query by query by lot, 0..1.
+            group by group by lot, 0..1.
         better, worse, equal: queries whose value is higher, lower, or the same in the second.
         queries: that were compared: both models have a value.
     """
@@ -113,7 +170,11 @@ class Comparison:
 
 
 def compare_paired(
-    first: ArrayLike, second: ArrayLike, resamples: int = 1000, seed: int = 0
+    first: ArrayLike,
+    second: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> Comparison:
     """Compare two models query by query; queries that either has no value for are left out.
 
@@ -125,6 +186,7 @@ def compare_paired(
         second: (Q,), the same measure of the other model on the same queries.
         resamples: draws behind the interval; ten times as many are behind the p-value.
         seed: of the draws.
+        groups: of the queries, whose models change places together; None where each is one.
 
     Raises:
         EvaluationError: the two have different lengths, or no query has a value in both.
@@ -136,18 +198,22 @@ def compare_paired(
             f"evaluate both models on the same data."
         )
     differences = other - one
-    differences = differences[~np.isnan(differences)]
+    held = ~np.isnan(differences)
+    differences = differences[held]
     if not len(differences):
         raise EvaluationError(
             "No query has a value in both evaluations: compare a measure that both have."
         )
-    low, high = bootstrap_interval(differences, resamples, seed)
+    if groups is not None:
+        groups = np.unique(groups[held], return_inverse=True)[1].astype(np.int64)
+    low, high = bootstrap_interval(differences, resamples, seed, groups)
+    sums = differences if groups is None else _group_sums(differences[:, None], groups)[:, 0]
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     return Comparison(
         difference=float(differences.mean()),
         low=low,
         high=high,
-        p_value=_randomisation(differences[differences != 0], 10 * resamples, seed),
+        p_value=_randomisation(sums[sums != 0], 10 * resamples, seed),
         better=better,
         worse=worse,
         equal=len(differences) - better - worse,
@@ -221,7 +287,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def _draws(count: int, resamples: int, generator: np.random.Generator) -> Iterator[Floats]:
-    """How often each of `count` queries is drawn: (some, count), `resamples` rows in all."""
+    """How often each of `count` groups is drawn: (some, count), `resamples` rows in all."""
     at_once = max(1, _DRAWN // count)
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

@@ -239,11 +239,12 @@ def write_queries(
 ) -> None:
     """Write what came of each query, one row each, in the order of the task.
 
-    Columns: query, query_file, region, query_lat, query_lon, query_x_m, query_y_m (on a map of
-    its own); rank of the first positive (NaN without one), positive and positive_file (the first
-    of its positives); of the first references top1.., top1_file.., similarity1.., right1..
-    (whether it is a positive) and distance1_m.. (from the truth, where positions are known); and
-    every measure that averages over queries under its own name.
+    Columns: query, place (the id of what it shows), query_file, region, query_lat, query_lon,
+    query_x_m, query_y_m (on a map of its own); rank of the first positive (NaN without one),
+    positive and positive_file (the first of its positives); of the first references top1..,
+    top1_file.., similarity1.., right1.. (whether it is a positive) and distance1_m.. (from the
+    truth, where positions are known); and every measure that averages over queries under its own
+    name.
     """
     asked = np.arange(len(queries)) if task.query_rows is None else task.query_rows
     ranked = np.arange(len(references)) if task.gallery_rows is None else task.gallery_rows
@@ -251,6 +252,7 @@ def write_queries(
     first = [int(ranked[rows[0]]) if len(rows) else -1 for rows in held]
     table: dict[str, Any] = {
         "query": _at(queries.names, asked),
+        "place": _at(queries.places, asked),
         "query_file": _at([_shown(content) for content in queries.contents], asked),
         "region": _at(queries.regions, asked),
         "query_lat": _at(queries.lat, asked),

@@ -26,6 +26,7 @@ from geobridge.errors import EvaluationError
 from geobridge.evaluation.confidence import (
     bootstrap_means,
     bootstrap_quantile,
+    groups_of,
     wilson_interval,
 )
 from geobridge.evaluation.distances import (
@@ -75,7 +76,7 @@ _PER_CENT_TEXTS = {
 
 @dataclass(frozen=True)
 class Value:
-    """A measured number and its 95 % interval: bootstrap over queries, Wilson's for all or none."""
+    """A measured number and its 95 % interval: bootstrap over places, Wilson's for all or none."""
 
     value: float
     low: float
@@ -191,7 +192,14 @@ def score(
     if ranking.top.shape[1] and have_positions(task.geodesy, queries, references):
         error = _errors(found, task, ranking, queries, asked, references)
     _count_remarks(found, task, ranking)
-    values = _values(found, ranks, error, resamples, seed)
+    places = None if queries.places is None else [queries.places[row] for row in asked.tolist()]
+    groups = groups_of(places)
+    if groups is not None:
+        found.remarks.append(
+            f"The {len(ranking):,} queries are of {int(groups.max()) + 1:,} places, and intervals "
+            f"are over places."
+        )
+    values = _values(found, ranks, error, resamples, seed, groups)
     lacking = [name for name in task.headline if name not in values]
     if lacking:
         raise EvaluationError(
@@ -342,7 +350,12 @@ def _count_remarks(found: _Measured, task: Task, ranking: Ranking) -> None:
 
 
 def _values(
-    found: _Measured, ranks: Floats, error: Floats | None, resamples: int, seed: int
+    found: _Measured,
+    ranks: Floats,
+    error: Floats | None,
+    resamples: int,
+    seed: int,
+    groups: Integers | None,
 ) -> dict[str, Value]:
     means = found.means | {"mean rank": ranks}
     quantiles = {name: (ranks, share) for name, share in _OF_RANK.items()}
@@ -355,27 +368,36 @@ def _values(
         for name, share in _OF_ERROR.items():
             text = f"Metres within which the first reference lies for {100 * share:g} % of queries."
             found.definitions[name] = text
-    low, high = bootstrap_means(np.stack(list(means.values()), axis=1), resamples, seed)
+    low, high = bootstrap_means(np.stack(list(means.values()), axis=1), resamples, seed, groups)
     values = {
-        name: _value(name, column, (float(low[place]), float(high[place])), found.chance.get(name))
+        name: _value(
+            name, column, (float(low[place]), float(high[place])), found.chance.get(name), groups
+        )
         for place, (name, column) in enumerate(means.items())
         if not np.isnan(column).all()
     }
     for name, (column, share) in quantiles.items():
         if not np.isnan(column).all():
             middle = float(np.nanquantile(column, share))
-            values[name] = Value(middle, *bootstrap_quantile(column, share, resamples, seed))
+            interval = bootstrap_quantile(column, share, resamples, seed, groups)
+            values[name] = Value(middle, *interval)
     return values
 
 
 def _value(
-    name: str, column: Floats, interval: tuple[float, float], by_chance: float | None
+    name: str,
+    column: Floats,
+    interval: tuple[float, float],
+    by_chance: float | None,
+    groups: Integers | None,
 ) -> Value:
     """A mean over queries and its interval, which no resampling gives where all values agree."""
     mean = float(np.nanmean(column))
     # What can be nothing else, such as a share among the first 0, is sure.
     if name.startswith(_SHARES) and mean in {0.0, 1.0} and mean != by_chance:
-        interval = wilson_interval(mean, int((~np.isnan(column)).sum()))
+        held = ~np.isnan(column)
+        count = held.sum() if groups is None else len(np.unique(groups[held]))
+        interval = wilson_interval(mean, int(count))
     return Value(mean, *interval)
 
 

@@ -18,8 +18,8 @@ Content = Path | str | Callable[[], NDArray[np.uint8]]
 Geodesy = Literal["wgs84", "haversine-6371", "haversine-6378.137", "cosines-6371.004", "plane"]
 """How metres between two positions are told.
 
-`wgs84` is on the ellipsoid; `haversine-R` and `cosines-R` are the haversine and the spherical law of
-cosines on a sphere of R km, as published code has them; `plane` is Euclid in metres of a map.
+`wgs84` is on the ellipsoid; `haversine-R` and `cosines-R` are the haversine and the spherical law
+of cosines on a sphere of R km, as published code has them; `plane` is Euclid in metres of a map.
 """
 
 

@@ -74,9 +74,7 @@ def tokenize(
             raise ModelError(
                 f"text to embed must be a sentence, not {type(text).__name__}: pass a list of str."
             )
-    # Lone surrogates are no text in any encoding; they become "?" instead of an error.
-    clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    rows = [encoding.ids for encoding in tokenizer.encode_batch(clean)]
+    rows = [encoding.ids for encoding in tokenizer.encode_batch([_clean(text) for text in texts])]
     for text, row in zip(texts, rows, strict=True):
         if len(row) > config.max_tokens:
             raise TextTooLongError(
@@ -106,7 +104,7 @@ def shortened(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
     """
 
     def fits(part: str) -> bool:
-        return len(tokenizer.encode(part.encode("utf-8", "replace").decode("utf-8")).ids) <= max_tokens
+        return len(tokenizer.encode(_clean(part)).ids) <= max_tokens
 
     if fits(text):
         return text
@@ -114,6 +112,11 @@ def shortened(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
     # Words that come in last cannot make a text shorter, so the number that fits can be bisected.
     count = bisect_left(range(1, len(words)), True, key=lambda n: not fits(" ".join(words[:n])))
     return " ".join(words[:count])
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates are no text in any encoding; they become "?" instead of an error."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:

@@ -12,6 +12,7 @@ from geobridge.evaluation.confidence import (
     bootstrap_quantile,
     compare_paired,
     coverage,
+    groups_of,
     wilson_interval,
 )
 
@@ -64,6 +65,66 @@ def test_the_interval_of_a_quantile_is_that_of_resampling(share, count):
 
     # The bounds are themselves drawn: between neighbours of the sample they may differ a little.
     assert found == pytest.approx(expected, abs=0.15)
+
+
+def test_queries_of_one_place_count_as_one():
+    # 40 places with 25 queries each, which all agree: as much as 40 queries tell, not 1,000.
+    hits = np.repeat([1.0, 0.0], [30, 10])
+    many, groups = np.repeat(hits, 25), np.repeat(np.arange(40), 25)
+
+    assert bootstrap_interval(many, groups=groups) == bootstrap_interval(hits)
+    alone = bootstrap_interval(many)
+    assert alone[1] - alone[0] < 0.25 * np.subtract(*bootstrap_interval(hits)[::-1])
+
+
+def test_groups_of_different_sizes_weigh_what_they_hold():
+    values = np.array([1.0, 0.0, 0.0, 0.0, np.nan, 1.0])
+    groups = np.array([0, 0, 0, 1, 1, 2])
+    rng = np.random.default_rng(3)
+    expected = []
+    for drawn in rng.integers(0, 3, (20_000, 3)):
+        held = np.concatenate([values[groups == group] for group in drawn])
+        expected.append(np.nanmean(held))
+
+    found = bootstrap_interval(values, resamples=20_000, groups=groups)
+
+    assert found == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])), abs=0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
+def test_the_quantile_of_groups_is_that_of_resampling_them(share):
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 12, 60)
+    values = groups + rng.normal(size=60)
+    expected = []
+    for drawn in rng.integers(0, 12, (4000, 12)):
+        held = np.concatenate([values[groups == group] for group in drawn])
+        expected.append(np.quantile(held, share))
+
+    found = bootstrap_quantile(values, share, resamples=4000, groups=groups)
+
+    assert found == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])), abs=0.3)
+
+
+def test_models_change_places_group_by_group():
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(8), 50)
+    better = np.repeat(rng.normal(0.1, 1, 8), 50)
+
+    alone = compare_paired(np.zeros(400), better)
+    together = compare_paired(np.zeros(400), better, groups=groups)
+
+    assert alone.difference == together.difference
+    assert together.high - together.low > 3 * (alone.high - alone.low)
+    assert together.p_value > alone.p_value
+    assert (together.better, together.worse) == (alone.better, alone.worse)
+
+
+def test_groups_are_only_where_a_name_comes_twice():
+    assert groups_of(None) is None
+    assert groups_of([]) is None
+    assert groups_of(["b", "a"]) is None
+    assert groups_of(["b", "a", "b"]).tolist() == [1, 0, 1]
 
 
 def test_a_quantile_of_nothing():

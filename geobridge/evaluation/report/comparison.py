@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
-from geobridge.evaluation.confidence import Comparison, compare_paired
+from geobridge.evaluation.confidence import Comparison, Groups, compare_paired, groups_of
 from geobridge.evaluation.report.queries import read_queries
 from geobridge.evaluation.report.tables import (
     csv_text,
@@ -153,9 +153,9 @@ def comparison_markdown(one: Evaluation, other: Evaluation, found: Sequence[Comp
         f"# {markdown_line(one.title)}: two models",
         f"- first: {_named(one)}\n- second: {_named(other)}",
         "Paired by query: the same queries are asked of both. Differences are second less first, "
-        "with the 95 % bootstrap interval over queries; p is how often a difference as large would "
-        "come of swapping the two query by query by lot; better, worse and equal count queries, as "
-        "the second answers them.",
+        "with the 95 % bootstrap interval over the places that queries are of; p is how often a "
+        "difference as large would come of swapping the two place by place by lot; better, worse "
+        "and equal count queries, as the second answers them.",
         markdown_table(columns, map(_cells, found), words=2),
     ]
     if missing:
@@ -206,21 +206,25 @@ def _compare_task(
             f"({len(odd):,} are in one only, such as {odd[0]!r}): evaluate both on the same data."
         )
     second = second.set_index("query").loc[first["query"]]
+    places = first["place"]
+    groups = None if places.isna().any() else groups_of(places.tolist())
     found = []
     for measure in in_order(score):
         column = _AVERAGED.get(measure, measure)
         if column in first and column in second:
             one, other = (table[column].to_numpy(np.float64) for table in (first, second))
-            found += _compare_measure(score.task, measure, one, other)
+            found += _compare_measure(score.task, measure, one, other, groups)
     return found
 
 
-def _compare_measure(task: str, measure: str, first: Floats, second: Floats) -> list[Compared]:
+def _compare_measure(
+    task: str, measure: str, first: Floats, second: Floats, groups: Groups | None
+) -> list[Compared]:
     """The comparison, or none where no query has a value in both."""
     both = ~np.isnan(first) & ~np.isnan(second)
     if not both.any():
         return []
-    outcome = compare_paired(first, second)
+    outcome = compare_paired(first, second, groups=groups)
     if unit_of(measure) != "%":
         outcome = replace(outcome, better=outcome.worse, worse=outcome.better)
     mean, other = float(first[both].mean()), float(second[both].mean())

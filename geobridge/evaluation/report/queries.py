@@ -9,7 +9,7 @@ from geobridge.errors import EvaluationError
 from geobridge.evaluation.run import query_table
 
 _NUMBERS = ("query_lat", "query_lon", "query_x_m", "query_y_m", "rank", "error_m")
-_WORDS = ("query_file", "region", "positive", "positive_file")
+_WORDS = ("place", "query_file", "region", "positive", "positive_file")
 
 
 def read_queries(folder: Path, task: str) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def read_queries(folder: Path, task: str) -> pd.DataFrame:
 
     Returns:
         The columns of `run.write_queries`. `query_lat`, `query_lon`, `query_x_m`, `query_y_m`,
-        `rank` and `error_m` are float64 with NaN, `query_file`, `region`, `positive` and
+        `rank` and `error_m` are float64 with NaN, `place`, `query_file`, `region`, `positive` and
         `positive_file` words with None, where nothing is known, also where the file has no such
         column.
 

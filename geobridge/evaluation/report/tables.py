@@ -77,7 +77,7 @@ def _headline(score: Score) -> list[str]:
 def scores_csv(scores: Sequence[Score]) -> str:
     """One row a task and measure.
 
-    Columns: task; measure; value, low and high (95 % bootstrap interval over queries) and chance
+    Columns: task; measure; value, low and high (95 % bootstrap interval over places) and chance
     (where the order is drawn by lot), shares from 0 to 1, distances in metres, empty where not
     defined; queries; without_positive, how many of them have no right reference; gallery, how
     many references are ranked.
@@ -231,7 +231,7 @@ def summary(evaluation: Evaluation) -> Table:
     table = Table(
         title=Text(f"{evaluation.title}: {evaluation.model}"),
         title_justify="left",
-        caption=Text("brackets: 95 % of bootstrap samples of the queries; by lot: random order"),
+        caption=Text("brackets: 95 % of bootstrap samples of the places; by lot: random order"),
         caption_justify="left",
     )
     numbers = [*map(header, measures), "R@1 by lot, %", "queries", "gallery"]
@@ -312,7 +312,7 @@ def _options(evaluation: Evaluation) -> str:
 
 def _legend(results: _Results) -> str:
     text = (
-        "Brackets are 95 % bootstrap intervals over queries. `by lot` is what drawing the order "
+        "Brackets are 95 % bootstrap intervals over places. `by lot` is what drawing the order "
         "at random gives at least."
     )
     if results.notes:
@@ -494,7 +494,7 @@ def report_latex(evaluation: Evaluation) -> str:
     blocks = ["\n".join(_latex_rows(task, rows, results)) for task, rows in results.tasks]
     caption = (
         f"{_tex(evaluation.title)} ({_tex(evaluation.benchmark)}), model {_tex(evaluation.model)}. "
-        r"Brackets: 95\,\% bootstrap intervals over queries."
+        r"Brackets: 95\,\% bootstrap intervals over places."
     )
     lines = [
         r"\begin{table}",

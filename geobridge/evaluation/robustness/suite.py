@@ -149,7 +149,7 @@ def _head(model: GeoBridge) -> str:
 - again: `geobridge evaluate --suite robustness --model MODEL --root DATA --out OUT`
 - every measure: {NUMBERS}
 
-R@1 in per cent; brackets are 95 % bootstrap intervals over queries. `by lot` is what drawing the
+R@1 in per cent; brackets are 95 % bootstrap intervals over places. `by lot` is what drawing the
 order at random gives."""
 
 
