@@ -9,6 +9,7 @@ import typer
 from geobridge.cli.console import output, remarks, steps
 from geobridge.errors import EvaluationError
 
+_TRANSFER = "transfer."
 EXAMPLE = "geobridge evaluate --benchmark world-1k --root runs/world-1k --out runs/report"
 
 
@@ -27,7 +28,11 @@ def evaluate(
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="Option of the benchmark."),
+        typer.Option(
+            "--set",
+            metavar="OPTION=VALUE",
+            help="Option of the benchmark; of the suite: sweeps=A,B or transfer.NAME=CHECKPOINT.",
+        ),
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="`robustness`: sweeps on the simulated planet.")
@@ -45,12 +50,12 @@ def evaluate(
     if list_benchmarks:
         _list()
     elif suite is not None:
-        if benchmark is not None or change or directions != "all":
+        if benchmark is not None or directions != "all":
             raise EvaluationError(
-                "a suite has its own data and directions: leave out --benchmark, --directions and "
-                "--set, or leave out --suite."
+                "a suite has its own data and directions: leave out --benchmark and --directions, "
+                "or leave out --suite."
             )
-        _run_suite(suite, model, root, out, device)
+        _run_suite(suite, model, root, out, change or [], device)
     elif benchmark is None or root is None:
         raise EvaluationError(
             "evaluate needs --benchmark NAME and --root DIR: `geobridge evaluate --list` names "
@@ -93,15 +98,33 @@ def _run_benchmark(
         console.print(f"report: {out / 'table.md'}, {out / 'retrievals.html'}")
 
 
-def _run_suite(suite: str, model: str, root: Path | None, out: Path | None, device: str) -> None:
+def _run_suite(
+    suite: str, model: str, root: Path | None, out: Path | None, changes: list[str], device: str
+) -> None:
     if suite != "robustness":
         raise EvaluationError(f"there is no suite {suite!r}: the one there is is `robustness`.")
     if out is None:
         raise EvaluationError("a suite writes figures and tables: name a folder with --out.")
     from geobridge.evaluation.robustness import run_suite
 
+    options = _options(changes)
+    sweeps = options.pop("sweeps", None)
+    transfer = {key.removeprefix(_TRANSFER): path for key, path in options.items()}
+    for key in options:
+        if not key.startswith(_TRANSFER):
+            raise EvaluationError(
+                f"a suite has no option {key!r}: write sweeps=resolution,street or "
+                f"transfer.NAME=CHECKPOINT."
+            )
     with steps() as step:
-        written = run_suite(_load(model, device), root or Path("runs"), out, step=step)
+        written = run_suite(
+            _load(model, device),
+            root or Path("runs"),
+            out,
+            sweeps=sweeps.split(",") if sweeps else None,
+            transfer=transfer,
+            step=step,
+        )
     output().print(f"report: {written}")
 
 

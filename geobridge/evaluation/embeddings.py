@@ -103,6 +103,24 @@ def _room(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any]:
     return rows
 
 
+def refuse_other_model(folder: Path, model: GeoBridge) -> None:
+    """Keep results of two models out of one folder.
+
+    Raises:
+        EvaluationError: a set in the folder was embedded by another model.
+    """
+    for note in sorted(folder.glob("*.json")):
+        try:
+            of = json.loads(note.read_text(encoding="utf-8"))["model"]
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged, so that the set is embedded again
+        if of != model.fingerprint:
+            raise EvaluationError(
+                f"{folder} holds embeddings of another model: give another --out, or delete the "
+                f"folder."
+            )
+
+
 def slug(name: str) -> str:
     """A name that every file system takes: letters, digits, dots and dashes."""
     return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name)

@@ -24,7 +24,7 @@ from geobridge import __version__
 from geobridge.errors import EvaluationError
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.distances import have_positions, separation_m
-from geobridge.evaluation.embeddings import Embedded, Report, embed_items, slug
+from geobridge.evaluation.embeddings import Embedded, Report, embed_items, refuse_other_model, slug
 from geobridge.evaluation.ranking import Picked, Ranking, Rows, rank
 from geobridge.evaluation.scores import Score, score
 from geobridge.evaluation.tasks import Items, Task
@@ -132,9 +132,12 @@ def evaluate(
     tasks, remarks = _chosen(model, benchmark.name, loaded.tasks, directions)
     salt = f"{benchmark.name} {settings.model_dump_json()}"
     with _writing(out):
+        refuse_other_model(out / EMBEDDINGS, model)
         embedded = _embedded(model, loaded.sets, tasks, out, salt, step)
-        # What is there is no longer of the tables of queries that follow.
+        # What is there is no longer of the tables of queries that follow, nor of tasks left out.
         (out / RESULT).unlink(missing_ok=True)
+        for table in (out / QUERIES).glob("*.parquet"):
+            table.unlink()
         scores = [_scored(task, loaded.sets, embedded, out, resamples, step) for task in tasks]
         remarks += [
             f"{item.cut} texts of {name} were cut to what the model takes."

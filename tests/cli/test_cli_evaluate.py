@@ -106,6 +106,7 @@ def test_every_benchmark_is_listed_with_its_layout():
         (("--benchmark", "places", "--root", ".", "--set", "split"), "write name=value"),
         (("--suite", "beauty"), "there is no suite 'beauty'"),
         (("--suite", "robustness"), "name a folder with --out"),
+        (("--suite", "robustness", "--out", "o", "--set", "sweep=fog"), "no option 'sweep'"),
         (("--suite", "robustness", "--directions", "D2S"), "has its own data and directions"),
         (
             ("--benchmark", "cvusa", "--root", ".", "--set", "seed=1", "--set", "seed=2"),
@@ -121,6 +122,16 @@ def test_what_cannot_be_measured_is_one_sentence(arguments, sentence, tmp_path, 
     assert done.exit_code == 2
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_sweep_that_is_not_there_is_named(one_eyed_checkpoint, tmp_path):
+    fixed = ("--suite", "robustness", "--model", one_eyed_checkpoint, "--out", tmp_path / "out")
+
+    done = run("evaluate", *fixed, "--set", "sweeps=fog")
+
+    assert done.exit_code == 2
+    assert "there is no sweep 'fog' in the suite: choose of resolution" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_wrong_root_says_what_was_looked_for(one_eyed_checkpoint, tmp_path):

@@ -157,6 +157,27 @@ def test_one_direction_may_be_asked_for(model, root, tmp_path):
     assert not (tmp_path / "embeddings" / "drone.npy").exists()
 
 
+def test_a_second_run_leaves_no_tables_of_the_first(model, root, tmp_path):
+    evaluate(model, BENCHMARK, root, tmp_path)
+
+    evaluate(model, BENCHMARK, root, tmp_path, directions=[Direction.parse("T2S")])
+
+    assert [path.name for path in (tmp_path / "queries").iterdir()] == ["T2S.parquet"]
+
+
+def test_a_folder_is_for_one_model_whatever_it_has_embedded(model, root, tmp_path):
+    from geobridge.model.config import parse_config
+
+    evaluate(model, BENCHMARK, root, tmp_path, directions=[Direction.parse("D2S")])
+    plain = model.config.model_dump(mode="json")
+    other = GeoBridge.from_config(
+        parse_config(plain, "the test"), seed=9, tokenizer=model.tokenizer
+    )
+
+    with pytest.raises(EvaluationError, match="embeddings of another model"):
+        evaluate(other, BENCHMARK, root, tmp_path, directions=[Direction.parse("T2S")])
+
+
 def test_a_direction_that_the_data_lacks_is_refused(model, root, tmp_path):
     with pytest.raises(EvaluationError, match="nothing to measure P2S on here: choose of D2S, T2S"):
         evaluate(model, BENCHMARK, root, tmp_path, directions=[Direction.parse("P2S")])

@@ -67,6 +67,7 @@ def write_report(folder: str | Path, evaluation: Evaluation) -> tuple[str, ...]:
         "table.tex": report_latex(evaluation),
         "retrievals.html": page.html,
     }
+    (folder / "regions.csv").unlink(missing_ok=True)
     if any(len(table) for table in regions.values()):
         texts["regions.csv"] = regions_csv(regions)
     for name, text in texts.items():
@@ -77,6 +78,9 @@ def write_report(folder: str | Path, evaluation: Evaluation) -> tuple[str, ...]:
 def _draw(folder: Path, evaluation: Evaluation, queries: Mapping[str, pd.DataFrame]) -> None:
     """All figures that the queries allow; MissingExtraError without matplotlib."""
     from geobridge.evaluation.report import figures
+
+    for path in (*folder.glob("failures-*.png"), folder / "recall_distance.png"):
+        path.unlink(missing_ok=True)  # of tasks that are no longer measured
 
     title = f"{evaluation.title}: {evaluation.model}"
     ranks = {task: table["rank"].to_numpy(np.float64) for task, table in queries.items()}

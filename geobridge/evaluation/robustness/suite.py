@@ -40,9 +40,9 @@ and street is trained in minutes by
     geobridge train ablation --set objective.anchors=none --set model.settings.text=null \\
         --set "objective.image_edges=[D-S, P-S]" --out RUN
 
-What the other two edges carry over is told by `geobridge evaluate --model RUN/checkpoint
---benchmark world-1k --root DIR --directions D2P,P2D`, or here, beside this model, by
-`geobridge.evaluation.robustness.run_suite(..., transfer={"no D-P": "RUN/checkpoint"})`."""
+What the other two edges carry over is told here, beside this model, by
+
+    geobridge evaluate --suite robustness --set "transfer.no D-P=RUN/checkpoint" ..."""
 
 
 def run_suite(
