@@ -248,9 +248,12 @@ class Client:
         with self._stripes[int(stem.name[:4], 16) % _STRIPES]:
             return self.cached(key, kind) or self._download(url, kind, stem, pace, credential)
 
-    def page(self, url: str, *, pace: Pace, credential: Credential | None = None) -> Any:
-        """The JSON of an address, kept like a file; raises as `fetch` does."""
-        return json.loads(self.fetch(url, PAGE, pace=pace, credential=credential).read_bytes())
+    def page(
+        self, url: str, *, pace: Pace, key: str | None = None, credential: Credential | None = None
+    ) -> Any:
+        """The JSON of an address, kept like a file; arguments and errors are those of `fetch`."""
+        path = self.fetch(url, PAGE, pace=pace, key=key, credential=credential)
+        return json.loads(path.read_bytes())
 
     def ask(self, url: str, *, pace: Pace, credential: Credential | None = None) -> Any:
         """The JSON of an address as it is now, which is not kept; raises as `fetch` does."""

@@ -72,8 +72,7 @@ class Workspace:
         path = self.path(stage)
         if not path.is_file():
             raise CurationError(
-                f"{path} is not there: run the stage first, with `geobridge curate ... --stage "
-                f"{stage}`."
+                f"{path} is not there: run the stage that writes it first, with `geobridge curate`."
             )
         try:
             is_geographic = b"geo" in (pyarrow.parquet.read_schema(path).metadata or {})

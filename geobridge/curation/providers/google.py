@@ -4,7 +4,7 @@ Google's terms in general forbid to fetch in bulk, to store, and to train models
 gives (Google Maps Platform Terms of Service, section 3.2.3, https://cloud.google.com/maps-platform
 /terms, and https://developers.google.com/maps/documentation/streetview/policies). So it is off
 until a person states in the configuration to have an agreement that allows it, and what it gives
-is never published.
+has no licence that may be passed on: `publish: {only_redistributable: true}` leaves it out.
 
 Metadata first, which is free of charge (https://developers.google.com/maps/documentation/
 streetview/metadata): it knows no boxes, but gives the nearest panorama within a radius, so that a

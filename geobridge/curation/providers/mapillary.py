@@ -1,8 +1,9 @@
 """Mapillary: street pictures under CC BY-SA behind Meta's Graph API, with a free token.
 
 https://www.mapillary.com/developer/api-documentation (image search by box, fields of an image,
-`Authorization: OAuth TOKEN`, 10,000 searches a minute). The token is read from the environment
-variable MAPILLARY_TOKEN and sent in a header, so that no address holds it.
+`Authorization: OAuth TOKEN`). The token is read from the environment variable MAPILLARY_TOKEN and
+sent in a header, so that no address holds it. How many searches a minute are allowed was not found
+in what could be read here; the pace is far below what is remembered (10,000).
 
 A box must be smaller than "0.01 degrees square", which can be read as its area or as its sides:
 boxes here keep both. At most 2,000 pictures come in an answer. Addresses of pictures expire, so

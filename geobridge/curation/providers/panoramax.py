@@ -101,7 +101,8 @@ class Panoramax:
             if url in seen:
                 raise CurationError(f"{self._root} links its pages in a circle: report it there.")
             seen.add(url)
-            page = self._client.page(url, pace=self.limits.pace)
+            # Nothing in the address is secret, and pages may differ in a `token` alone.
+            page = self._client.page(url, pace=self.limits.pace, key=url)
             items = entries(page, "features", self._root)
             found += [self._panorama(item) for item in items]
             page_size = len(items)
