@@ -37,7 +37,7 @@ def test_a_table_without_geometry_is_plain(tmp_path):
 
 
 def test_a_stage_that_was_not_run_is_named(tmp_path):
-    with pytest.raises(CurationError, match=r"crops\.parquet is not there: run the stage that writes it"):
+    with pytest.raises(CurationError, match=r"crops\.parquet is not there: run the stage"):
         Workspace(tmp_path).read("crops")
 
 
