@@ -21,7 +21,12 @@ def evaluate(
     root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model, a folder or a hub name.")] = "mini",
     directions: Annotated[
-        str, typer.Option(help="Comma-separated, such as D2S,T2S.", metavar="DIRECTIONS")
+        str,
+        typer.Option(
+            help="Comma-separated, such as D2S,T2S: D drone, P street panorama, S satellite, "
+            "T text; the query first.",
+            metavar="DIRECTIONS",
+        ),
     ] = "all",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report; without it only a table is printed.")
@@ -44,8 +49,8 @@ def evaluate(
 ) -> None:
     """Measure a model by the rules of a published benchmark.
 
-    Every measure comes with a 95 % interval and with what chance gives. Stopped at any moment,
-    the same command goes on; run again with the same --out, it scores what is embedded there.
+    Every measure comes with a 95 % interval, and recalls with what chance gives. Stopped at any
+    moment, the same command goes on; run again with the same --out, it scores what is embedded.
     """
     if list_benchmarks:
         _list()
@@ -80,6 +85,8 @@ def _run_benchmark(
 
     benchmark = benchmark_named(name)
     options, wanted = _options(changes), _directions(directions)
+    if name.startswith("world-1k") and not (root / "places.parquet").exists():
+        remarks().print(f"{root} holds no {name} yet: it is built first, which takes minutes")
     loaded = _load(model, device)
     with tempfile.TemporaryDirectory() as scratch, steps() as step:
         folder = out or Path(scratch)

@@ -129,7 +129,10 @@ def _seeds_of(entry: Found, config: SeedsConfig) -> tuple[dict[str, Any], bool]:
             facts = facts_of(entry, raster.tags, config.facts)
             row |= {**facts.columns(), "gsd_m": raster.gsd_m}
             if raster.gsd_m > config.max_gsd_m:
-                row["reason"] = f"its pixels are {raster.gsd_m:.2f} m, not {config.max_gsd_m:g} m"
+                row["reason"] = (
+                    f"its pixels are {raster.gsd_m:.6g} m wide, more than max_gsd_m = "
+                    f"{config.max_gsd_m:g}"
+                )
                 return {"raster": row, "seeds": []}, True
             windows, seeds = _slide(entry.raster, raster, config, facts.columns())
     except RasterError as error:

@@ -122,7 +122,8 @@ def evaluate(
 
     Raises:
         EvaluationError: the root, an option or a direction does not fit, or `out` holds the
-            embeddings of another model, or cannot be written.
+            report of another benchmark or of other options, or embeddings of another model, or
+            cannot be written.
         ModelError: a direction was asked for that the model has no encoder for.
     """
     out, step = Path(out), step or silent
@@ -132,6 +133,7 @@ def evaluate(
     tasks, remarks = _chosen(model, benchmark.name, loaded.tasks, directions)
     salt = f"{benchmark.name} {settings.model_dump_json()}"
     with _writing(out):
+        _refuse_other_report(out, benchmark.name, settings.model_dump(mode="json"))
         refuse_other_model(out / EMBEDDINGS, model)
         embedded = _embedded(model, loaded.sets, tasks, out, salt, step)
         # What is there is no longer of the tables of queries that follow, nor of tasks left out.
@@ -169,6 +171,22 @@ def _writing(out: Path) -> Iterator[None]:
             f"{error.filename or out} cannot be written ({error.strerror or error}): free space, "
             f"or name another folder with --out."
         ) from error
+
+
+def _refuse_other_report(out: Path, benchmark: str, options: Mapping[str, Any]) -> None:
+    """Keep a finished report of something else; embeddings alone may serve other options."""
+    if not (out / RESULT).exists():
+        return
+    try:
+        before = Evaluation.read(out)
+    except EvaluationError:
+        return  # damaged, so that nothing is lost
+    if (before.benchmark, before.options) != (benchmark, options):
+        named = ", ".join(f"{key}={value}" for key, value in before.options.items())
+        raise EvaluationError(
+            f"{out} holds the report of {before.benchmark}{f' ({named})' if named else ''}: give "
+            f"another --out, or delete {out / RESULT} to write over it."
+        )
 
 
 def _embedded(

@@ -23,6 +23,10 @@ SHIPPED_FOLDER = Path(__file__).parent / "weights"
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
+# Where `geobridge train` leaves the best model of a run.
+_OF_A_RUN = "checkpoint"
+
+
 class Checkpoint(NamedTuple):
     """What a checkpoint's folder holds."""
 
@@ -41,6 +45,10 @@ def find_checkpoint(name: str | Path) -> Path:
     if str(name) in shipped_names():
         return SHIPPED_FOLDER / str(name)
     if path.is_dir():
+        if not (path / CONFIG).exists() and (path / _OF_A_RUN / CONFIG).exists():
+            raise ModelError(
+                f"{path} is the folder of a training run: name its checkpoint, {path / _OF_A_RUN}."
+            )
         return _refuse_pickled_folder(path)
     if path.is_file():
         raise _wrong_file(path)

@@ -28,6 +28,8 @@ def read_yaml(path: Path, what: str, error: type[GeoBridgeError]) -> dict[str, A
     try:
         # The loader derives from the safe one.
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    except FileNotFoundError:
+        raise error(f"there is no file {path}: name the YAML file of the {what}.") from None
     except yaml.MarkedYAMLError as problem:
         line = f", line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
         raise error(

@@ -158,7 +158,7 @@ def test_files_of_a_folder_that_cannot_be_used_are_rows(tmp_path):
     assert rasters["seeds"].sum() == 1
     reasons = {name.rpartition("/")[2]: reason for name, reason in rasters["reason"].items()}
     assert pd.isna(reasons["good.tif"])
-    assert reasons["coarse.tif"] == "its pixels are 4.00 m, not 2 m"
+    assert reasons["coarse.tif"] == "its pixels are 4.0016 m wide, more than max_gsd_m = 2"
     assert reasons["empty.tif"] == "no footprint of 100 m has 90% of data"
     assert "no coordinate reference system" in reasons["nowhere.tif"]
     assert reasons["notes.txt"] == "its name is not one of a georeferenced raster"

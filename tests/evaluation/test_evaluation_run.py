@@ -120,6 +120,7 @@ def test_scoring_again_embeds_nothing(measured, model, root, monkeypatch):
 
 def test_options_that_change_no_picture_embed_nothing_again(model, root, tmp_path, monkeypatch):
     evaluate(model, BENCHMARK, root, tmp_path)
+    (tmp_path / "evaluation.json").unlink()
     monkeypatch.setattr(GeoBridge, "embed", lambda *_args, **_kwargs: pytest.fail("again"))
 
     found = evaluate(model, BENCHMARK, root, tmp_path, options={"street": True}, directions=[D2S])
@@ -176,6 +177,15 @@ def test_a_folder_is_for_one_model_whatever_it_has_embedded(model, root, tmp_pat
 
     with pytest.raises(EvaluationError, match="embeddings of another model"):
         evaluate(other, BENCHMARK, root, tmp_path, directions=[Direction.parse("T2S")])
+
+
+def test_a_report_of_other_options_is_not_written_over(model, root, tmp_path):
+    evaluate(model, BENCHMARK, root, tmp_path)
+    before = (tmp_path / "evaluation.json").read_bytes()
+
+    with pytest.raises(EvaluationError, match=r"holds the report of squares \(street=False"):
+        evaluate(model, BENCHMARK, root, tmp_path, options={"street": True})
+    assert (tmp_path / "evaluation.json").read_bytes() == before
 
 
 def test_a_direction_that_the_data_lacks_is_refused(model, root, tmp_path):

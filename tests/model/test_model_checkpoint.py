@@ -263,3 +263,11 @@ def test_the_configuration_is_readable_json(tiny, tmp_path):
 
     assert settings["preprocess"]["street"]["width"] == 64
     assert settings["image"]["kind"] == "resnet"
+
+
+def test_the_folder_of_a_training_run_names_its_checkpoint(one_eyed, tmp_path):
+    one_eyed.save(tmp_path / "run" / "checkpoint")
+    (tmp_path / "run" / "state.ckpt").write_bytes(b"")
+
+    with pytest.raises(ModelError, match=r"is the folder of a training run: name its checkpoint"):
+        GeoBridge.load(tmp_path / "run")

@@ -176,7 +176,7 @@ def _cells(item: Compared) -> tuple[str, ...]:
         shown(item.second, measure),
         _signed(outcome.difference, measure),
         f"[{_signed(outcome.low, measure)}, {_signed(outcome.high, measure)}]",
-        f"{outcome.p_value:.3f}",
+        "< 0.001" if outcome.p_value < 0.001 else f"{outcome.p_value:.3f}",
         *(f"{count:,}" for count in (outcome.better, outcome.worse, outcome.equal)),
     )
 
