@@ -17,7 +17,10 @@ def compare(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for comparison.csv and .md.")] = None,
 ) -> None:
-    """Compare two models query by query, with intervals and p-values of paired differences."""
+    """Compare two models query by query, with intervals and p-values of paired differences.
+
+    What is printed are the measures that the data set's own rules ask for; --out holds all.
+    """
     from geobridge.evaluation.report.comparison import (
         compare_reports,
         comparison_markdown,
@@ -26,6 +29,9 @@ def compare(
     from geobridge.evaluation.run import Evaluation
 
     found = compare_reports(first, second)
-    typer.echo(comparison_markdown(Evaluation.read(first), Evaluation.read(second), found))
+    one, other = Evaluation.read(first), Evaluation.read(second)
+    asked = {(score.task, measure) for score in one.scores for measure in score.headline}
+    shown = [item for item in found if (item.task, item.measure) in asked]
+    typer.echo(comparison_markdown(one, other, shown or found))
     if out is not None:
         write_comparison(out, first, second)
