@@ -246,7 +246,7 @@ def test_an_orthomosaic_that_is_gone_is_named(tmp_path):
 
 
 def test_the_stages_before_must_have_run(tmp_path):
-    with pytest.raises(CurationError, match="run the stage first"):
+    with pytest.raises(CurationError, match="run the stage that writes it first"):
         crop.run(Workspace(tmp_path), CropConfig(), ignore)
 
 
