@@ -11,6 +11,8 @@ PACKAGE = Path(geobridge.__file__).parent
 # From the ground up; a room may import itself and those before it.
 FLOORS = [
     "errors",
+    "files",
+    "progress",
     "views",
     "geo",
     "imagery",

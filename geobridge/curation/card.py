@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from geobridge.curation.licences import may_be_redistributed
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.views import VIEWS
 
 _SHOWN = 40

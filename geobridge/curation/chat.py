@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from geobridge.errors import CurationError, MissingExtraError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.model.config import Settings
 
 Message = Mapping[str, Any]

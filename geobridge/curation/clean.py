@@ -45,13 +45,14 @@ from pydantic import Field
 
 from geobridge.curation.duplicates import KEPT, overlapping, same_pictures
 from geobridge.curation.sheets import PASSED, REJECTED, Card, write_sheet
-from geobridge.curation.workspace import Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError
 from geobridge.evaluation.pictures import look_of
 from geobridge.geo.distance import distance_m
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.quality import QUALITY_SIDE, quality_of
 from geobridge.model.config import Settings
+from geobridge.progress import Step
 
 STAGE = "clean"
 

@@ -20,7 +20,7 @@ from shapely import Polygon
 
 from geobridge.curation.pictures import Picture, PictureConfig, UnfitError, cut
 from geobridge.curation.rasters import digest, file_digest, is_address, opened
-from geobridge.curation.workspace import Journal, Step, Workspace
+from geobridge.curation.workspace import Journal, Workspace
 from geobridge.errors import ImageError, RasterError
 from geobridge.geo.footprint import footprint_around
 from geobridge.geo.rasters import RasterMap
@@ -28,6 +28,7 @@ from geobridge.imagery.decode import read_image
 from geobridge.imagery.resolution import coarsen
 from geobridge.imagery.street import panorama_columns
 from geobridge.places.release import footprint_name
+from geobridge.progress import Step
 
 COLUMNS = (
     *("place_id", "pano_id", "seed_id", "raster", "lat", "lon", "footprint", "side_m", "gsd_m"),

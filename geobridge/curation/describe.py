@@ -44,11 +44,12 @@ from geobridge.curation.chat import (
     read_answer,
 )
 from geobridge.curation.fit import Fit, FitConfig, Judge
-from geobridge.curation.workspace import Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.imagery.inline import data_uri, fitted_size
 from geobridge.model.config import Settings
+from geobridge.progress import Step
 from geobridge.views import VIEWS, View
 
 STAGE = "describe"

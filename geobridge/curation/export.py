@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from geobridge.curation.workspace import Report
 from geobridge.errors import PlacesError
 from geobridge.geo.footprint import to_geojson
 from geobridge.places.place import Place
 from geobridge.places.release import footprint_name
 from geobridge.places.table import iter_places
+from geobridge.progress import Report
 from geobridge.views import VIEWS
 
 UNSPLIT = "all"

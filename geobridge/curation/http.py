@@ -28,7 +28,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urls
 
 import geobridge
 from geobridge.errors import CurationError, MissingExtraError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 
 try:
     import httpcore2

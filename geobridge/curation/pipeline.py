@@ -21,10 +21,11 @@ from geobridge.curation.config import CurateConfig
 from geobridge.curation.providers.folder import FolderConfig
 from geobridge.curation.rasters import digest, file_digest, list_rasters
 from geobridge.curation.state import Notes, read_notes, write_notes
-from geobridge.curation.workspace import Report, Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
 from geobridge.imagery.files import list_files
 from geobridge.places.table import TABLE_NAME
+from geobridge.progress import Step, silent
 
 UNFINISHED = ""
 """Noted in place of a digest while a stage is under way."""
@@ -136,7 +137,7 @@ def curate(
                     raise _not_ready(workspace, config, stage, finished)
                 settings = _settings(config, stage)
                 _note(workspace, stage, settings, UNFINISHED)
-                stage.run(workspace, getattr(config, stage.name), step or _silent)
+                stage.run(workspace, getattr(config, stage.name), step or silent)
                 _note(workspace, stage, settings, whose)
                 was_run.add(stage.name)
                 is_finished = True
@@ -194,10 +195,6 @@ def _kind(reason: str) -> str:
     """A reason without the numbers and names in it."""
     words = reason.partition("(")[0].split()
     return " ".join("..." if any(c.isdigit() for c in word) else word for word in words)
-
-
-def _silent(what: str) -> Report:  # noqa: ARG001 - nobody wants to hear of it
-    return lambda done, total: None  # noqa: ARG005
 
 
 def _stage(name: str) -> Stage:

@@ -28,12 +28,13 @@ from geobridge.curation.licences import may_be_redistributed
 from geobridge.curation.rasters import is_address
 from geobridge.curation.splits import SplitConfig, split_places
 from geobridge.curation.state import read_notes
-from geobridge.curation.workspace import Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.model.config import Settings
 from geobridge.places.place import Place
 from geobridge.places.table import write_places
+from geobridge.progress import Step
 from geobridge.views import VIEWS, View
 
 STAGE = "publish"

@@ -34,9 +34,10 @@ from geobridge.curation.rasters import (
 )
 from geobridge.curation.stac import Item, StacConfig, search
 from geobridge.curation.tiles import TilesConfig, TileSource
-from geobridge.curation.workspace import Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, RasterError
 from geobridge.geo.footprint import footprint_from_bounds
+from geobridge.progress import Step
 
 COLUMNS = (
     *("place_id", "satellite", "gsd_m", "date", "source", "licence", "attribution"),

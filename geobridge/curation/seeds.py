@@ -27,11 +27,12 @@ from geobridge.curation.rasters import (
     opened,
 )
 from geobridge.curation.stac import Catalogue, find_rasters
-from geobridge.curation.workspace import Step, Workspace
+from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, RasterError
 from geobridge.geo.coverage import Coverage
 from geobridge.geo.rasters import RasterMap, RasterWindow
 from geobridge.model.config import Settings
+from geobridge.progress import Step
 
 _TOGETHER = 1024
 _METRES_PER_DEGREE = 111_000.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from geobridge.errors import ImageError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.imagery.decode import read_image
 
 # Okabe and Ito's vermillion and bluish green, which colour-blind people tell apart.

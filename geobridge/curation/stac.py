@@ -10,7 +10,6 @@ degrees, so it only rules rasters out; what counts is what the raster itself tel
 """
 
 import datetime as clock
-import json
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
-from geobridge.curation.http import PAGE, Client, Pace, is_public, shown
+from geobridge.curation.http import Client, Pace, is_public, shown
 from geobridge.curation.providers import Bounds, entries, mapping, number, text
 from geobridge.curation.rasters import Found, RasterFacts, parse_date
 from geobridge.errors import CurationError
@@ -169,7 +168,7 @@ def search(client: Client, config: StacConfig, bounds: Bounds) -> Iterator[Item]
             raise CurationError(f"{shown(root)} links its pages in a circle: report it there.")
         seen.add(url)
         # Pages are told apart by a `token`, which is no secret here and belongs to the key.
-        page = json.loads(client.fetch(url, PAGE, pace=config.pace, key=url).read_bytes())
+        page = client.page(url, pace=config.pace, key=url)
         items = entries(page, "features", shown(root))
         count += len(items)
         if count > config.max_items:

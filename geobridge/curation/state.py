@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geobridge.errors import CurationError
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 
 FILE_NAME = "curate.json"
 

@@ -28,12 +28,13 @@ from geobridge.curation.providers.folder import Folder, FolderConfig
 from geobridge.curation.providers.google import Google, GoogleConfig
 from geobridge.curation.providers.mapillary import Mapillary, MapillaryConfig
 from geobridge.curation.providers.panoramax import Panoramax, PanoramaxConfig
-from geobridge.curation.workspace import Journal, Step, Workspace
+from geobridge.curation.workspace import Journal, Workspace
 from geobridge.errors import CurationError, ImageError, PositionError
 from geobridge.geo.distance import distance_m
 from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
 from geobridge.imagery.decode import read_image
 from geobridge.model.config import Settings
+from geobridge.progress import Step
 
 STAGE = "street"
 

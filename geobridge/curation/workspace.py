@@ -9,7 +9,7 @@ DIR/pictures/              pictures that stages write
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -20,13 +20,7 @@ import pyarrow
 import pyarrow.parquet
 
 from geobridge.errors import CurationError
-from geobridge.gallery.manifest import write_atomically
-
-Report = Callable[[int, int | None], None]
-"""Is told how many items of how many are done."""
-
-Step = Callable[[str], Report]
-"""Is told what begins, and gives what is told of its progress."""
+from geobridge.files import write_atomically
 
 
 class Workspace:

@@ -7,7 +7,7 @@ FOLDER/<set>.json    whose they are (fingerprint, items) and how many rows are d
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from geobridge.errors import EvaluationError
 from geobridge.evaluation.tasks import Content, Items
+from geobridge.files import write_atomically
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.tokens import shortened
-
-Report = Callable[[int, int | None], None]
-"""Is told how many items of how many are done."""
+from geobridge.progress import Report
 
 _AT_ONCE = 512
 """Rows between two notes of progress: what a kill costs at most."""
@@ -179,9 +178,7 @@ def _done_before(note: Path, whose: dict[str, Any]) -> tuple[int, int]:
 
 
 def _write_note(path: Path, note: dict[str, Any]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(note), encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, json.dumps(note).encode())
 
 
 def _embed(

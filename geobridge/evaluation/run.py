@@ -7,8 +7,9 @@
 Stopped at any moment, the same call goes on; embeddings that are there are only read.
 """
 
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -24,12 +25,14 @@ from geobridge import __version__
 from geobridge.errors import EvaluationError
 from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.distances import have_positions, separation_m
-from geobridge.evaluation.embeddings import Embedded, Report, embed_items, refuse_other_model, slug
+from geobridge.evaluation.embeddings import Embedded, embed_items, refuse_other_model, slug
 from geobridge.evaluation.ranking import Picked, Ranking, Rows, rank
 from geobridge.evaluation.scores import Score, score
 from geobridge.evaluation.tasks import Items, Task
+from geobridge.files import write_atomically
 from geobridge.model.config import first_problem
 from geobridge.model.geobridge import GeoBridge
+from geobridge.progress import Step, silent
 from geobridge.views import Direction, Modality
 
 RESULT = "evaluation.json"
@@ -40,9 +43,6 @@ SHOWN = 5
 
 _RANKED = 10
 _LIBRARIES = ("torch", "numpy")
-
-Step = Callable[[str], Report]
-"""Is told what begins, and gives what is told of its progress."""
 
 
 @dataclass(frozen=True)
@@ -297,9 +297,9 @@ def write_queries(
             table[f"distance{place + 1}_m"] = distance
     table |= found.per_query
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    pd.DataFrame(table).to_parquet(unfinished, index=False)
-    unfinished.replace(path)
+    buffer = io.BytesIO()
+    pd.DataFrame(table).to_parquet(buffer, index=False)
+    write_atomically(path, buffer.getvalue())
 
 
 def _chosen(
@@ -356,15 +356,4 @@ def _write(path: Path, evaluation: Evaluation) -> None:
     plain = asdict(replace(evaluation, scores=())) | {
         "scores": [item.to_json() for item in evaluation.scores]
     }
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(path)
-
-
-def silent(_: str) -> Report:
-    """Progress for nobody."""
-    return _ignored
-
-
-def _ignored(_done: int, _total: int | None) -> None:
-    pass
+    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False).encode())

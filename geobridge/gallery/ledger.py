@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import IO
 
-from geobridge.gallery.manifest import write_atomically
+from geobridge.files import write_atomically
 from geobridge.gallery.sources.items import Skipped
 
 FILE_NAME = "skipped.csv"

@@ -1,13 +1,13 @@
 """`gallery.json`: what a gallery is, who embedded it and whether it is whole."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geobridge.errors import GalleryError
+from geobridge.files import write_atomically
 from geobridge.views import Modality
 
 FILE_NAME = "gallery.json"
@@ -112,16 +112,6 @@ def read_manifest(gallery: Path) -> Manifest:
 def write_manifest(gallery: Path, manifest: Manifest) -> None:
     """Replace `gallery.json` in one step, so that a reader sees the old or the new one, whole."""
     write_atomically(gallery / FILE_NAME, manifest.model_dump_json(indent=2).encode() + b"\n")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under another name, flush it to the disk, and only then give it its name."""
-    draft = path.with_name(f".{path.name}.new")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _damaged(path: Path, reason: Any) -> GalleryError:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import shapely
 
 from geobridge.errors import GalleryError
+from geobridge.files import write_atomically
 from geobridge.gallery import ledger
 from geobridge.gallery import manifest as manifest_file
 from geobridge.gallery.ledger import Entry, Ledger
@@ -337,4 +338,4 @@ def _write_copy(metadata: pa.Table, path: Path) -> None:
     geopandas.GeoDataFrame(frame, geometry=footprints, crs="EPSG:4326").to_parquet(
         buffer, index=False
     )
-    manifest_file.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())

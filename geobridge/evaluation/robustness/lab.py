@@ -19,7 +19,6 @@ from geobridge.evaluation.benchmarks.places import load_places
 from geobridge.evaluation.benchmarks.world import town
 from geobridge.evaluation.embeddings import embed_items, items_digest
 from geobridge.evaluation.ranking import rank
-from geobridge.evaluation.run import Step
 from geobridge.evaluation.scores import Score, score
 from geobridge.evaluation.tasks import Content, Items, Relevance, Task
 from geobridge.imagery.decode import read_image
@@ -27,6 +26,7 @@ from geobridge.imagery.street import StreetField
 from geobridge.model.fusion import fuse
 from geobridge.model.geobridge import GeoBridge
 from geobridge.places.table import iter_places
+from geobridge.progress import Step
 from geobridge.views import MODALITIES, Direction, Modality
 from geobridge.world.benchmark import benchmark_named, build_benchmark
 from geobridge.world.build import Recipe, build_towns

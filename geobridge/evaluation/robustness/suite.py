@@ -21,9 +21,9 @@ from geobridge.evaluation.report.tables import sweep_table
 from geobridge.evaluation.robustness.lab import BENCHMARK, SEED, Lab
 from geobridge.evaluation.robustness.sweeps import SWEEPS, Sweep
 from geobridge.evaluation.robustness.sweeps import transfer as transfer_sweep
-from geobridge.evaluation.run import Step
 from geobridge.evaluation.scores import Score, Value
 from geobridge.model.geobridge import GeoBridge
+from geobridge.progress import Step, silent
 
 PAGE, NUMBERS = "robustness.md", "robustness.json"
 
@@ -87,7 +87,7 @@ def run_suite(
         raise EvaluationError(f"no sweep is asked for: choose of {', '.join(SWEEPS)}.")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    lab = Lab(model, Path(data), out, step or (lambda _: lambda _done, _total: None))
+    lab = Lab(model, Path(data), out, step or silent)
     found = {name: sweep(lab) for name, sweep in measured.items()}
     left_out = [name for name, sweep in found.items() if not sweep.series]
     found = {name: sweep for name, sweep in found.items() if sweep.series}
