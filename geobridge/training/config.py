@@ -216,7 +216,7 @@ class FitSettings(Settings):
         workers: processes that draw batches; 0 draws between the steps.
         save_minutes: how often the run's state is written.
         validate_steps: how often R@1 is measured on the validation sets, in steps.
-        log_steps: how often the logs get a row.
+        log_steps: how often the logs get a row; the first and the last step always do.
     """
 
     steps: int | None = Field(default=None, ge=1)

@@ -430,7 +430,7 @@ class Keeper(Callback):
         done = trainer.global_step
         is_last = trainer.should_stop or done == fit.steps
         if self.report:
-            self._say(self.report, module, cast(Step, module.last), done)
+            self._say(self.report, module, cast(Step, module.last), done, is_last)
         validates = is_last or done % fit.validate_steps == 0
         if validates:
             self._validate(trainer, module, done)
@@ -441,7 +441,9 @@ class Keeper(Callback):
             trainer.save_checkpoint(self.folder / STATE)
             self._saved_at = time.monotonic()
 
-    def _say(self, report: RunReport, module: FitModule, step: Step, done: int) -> None:
+    def _say(
+        self, report: RunReport, module: FitModule, step: Step, done: int, is_last: bool
+    ) -> None:
         report.step(
             done,
             minutes=module.used_s / 60,
@@ -451,6 +453,7 @@ class Keeper(Callback):
             learning_rate=step.learning_rate,
             waited_s=step.waited_s,
             took_s=step.took_s,
+            last=is_last,
         )
 
     def _validate(self, trainer: lightning.Trainer, module: FitModule, done: int) -> None:

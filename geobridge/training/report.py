@@ -33,7 +33,7 @@ class RunReport(lightning.Callback):
         directions: that validation measures, such as `D2S`.
         steps: how many the run is to make, or None.
         minutes: how long it is to train, or None; one of the two is enough.
-        log_steps: a row for each so many steps, and for the first.
+        log_steps: a row for each so many steps, for the first and for the last.
         console: where the bar goes.
     """
 
@@ -70,6 +70,7 @@ class RunReport(lightning.Callback):
         learning_rate: float,
         waited_s: float,
         took_s: float,
+        last: bool = False,
     ) -> None:
         """A step was made.
 
@@ -84,6 +85,7 @@ class RunReport(lightning.Callback):
             learning_rate: the highest among the parameters.
             waited_s: seconds of this step that went into waiting for its batch.
             took_s: seconds of this step altogether, waiting included.
+            last: whether the run ends with it; it gets a row, too.
 
         Raises:
             TrainingError: the logs cannot be written.
@@ -93,7 +95,7 @@ class RunReport(lightning.Callback):
         self._took_s += took_s
         if self._log is None or self._bar is None:
             return
-        if step == 1 or step % self._log_steps == 0:
+        if last or step == 1 or step % self._log_steps == 0:
             waiting = self._waited_s / self._took_s if self._took_s else 0.0
             self._waited_s = self._took_s = 0.0
             row = {"loss": float(loss), "scale": float(scale), "learning_rate": learning_rate}

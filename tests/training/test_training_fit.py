@@ -65,6 +65,16 @@ def test_a_run_leaves_everything_in_its_folder(tiny_config, tmp_path):
     assert provenance["steps"] == 4
 
 
+@pytest.mark.parametrize("length", [{"steps": 3}, {"steps": None, "minutes": 1e-9}])
+def test_the_last_step_of_a_run_is_in_its_log(tiny_config, tmp_path, length):
+    fit(tiny_config(fit=length), tmp_path / "run")  # a row for every tenth step
+
+    steps = load_state(tmp_path / "run" / "state.ckpt")["global_step"]
+    assert [row["step"] for row in read_table(tmp_path / "run" / "metrics.csv")] == [1, steps][
+        steps == 1 :
+    ]
+
+
 def test_learning_happens_and_frozen_towers_stay(tiny_config, tmp_path):
     config = tiny_config(fit={"steps": 2}, parameters={"freeze": ["text"]})
     before = fit_module.start_model(config, ["a stadium by a river"]).state_dict()

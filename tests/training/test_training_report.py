@@ -42,12 +42,13 @@ def report(tmp_path, screen):
         one.close()
 
 
-def tell(report, *steps, waited_s=0.1, took_s=1.0):
+def tell(report, *steps, waited_s=0.1, took_s=1.0, last=False):
     for step in steps:
         report.step(
             step, minutes=step / 10, loss=torch.tensor(3.0 - step / 10), scale=torch.tensor(14.0),
             terms={"drone-street": torch.tensor(1.5), "image": torch.tensor(1.5)},
             learning_rate=1e-3, waited_s=waited_s, took_s=took_s,
+            last=last,
         )  # fmt: skip
 
 
@@ -63,6 +64,16 @@ def test_the_first_and_every_so_manyth_step_get_a_row(report, tmp_path):
         "step": 5, "minutes": 0.5, "loss": 2.5, "scale": 14, "learning_rate": 1e-3,
         "waiting": pytest.approx(0.1), "drone-street": 1.5, "image": 1.5,
     }  # fmt: skip
+
+
+def test_the_last_step_gets_a_row_wherever_it_falls(report, tmp_path):
+    one = report()
+    one.open()
+
+    tell(one, *range(1, 7))
+    tell(one, 7, last=True)
+
+    assert [row["step"] for row in read_table(tmp_path / METRICS)] == [1, 5, 7]
 
 
 def test_waiting_is_the_share_of_the_time_since_the_last_row(report, tmp_path):
