@@ -13,15 +13,15 @@ side is 256 pixels; haze is the share of a light grey laid over the picture.
 
 import argparse
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -34,8 +34,9 @@ from geobridge.imagery.quality import QUALITY_SIDE, Quality, quality_of
 from geobridge.places.table import iter_places
 from geobridge.world.build import Recipe, build_places
 
-Picture = NDArray[np.uint8]
-Fault = Callable[[Picture, np.random.Generator], Picture]
+# Beside the tests, which plant them too.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "curation"))
+from faults import FAULTS, Picture
 
 CONFIG = CleanConfig()
 REAL: tuple[tuple[str, JudgedView, str], ...] = (
@@ -120,47 +121,6 @@ def caught(sets: dict[str, tuple[JudgedView, list[Path]]]) -> Iterator[list[str]
             rng = np.random.default_rng(0)
             found = [quality_of(fault(image, rng), view) for image in images]
             yield [view, title, name, f"{len(found):,}", *shares(view, found)]
-
-
-def blurred(strength: float) -> Fault:
-    def blur(image: Picture, _: np.random.Generator) -> Picture:
-        radius = strength * min(image.shape[:2]) / QUALITY_SIDE
-        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
-
-    return blur
-
-
-def hazy(share: float) -> Fault:
-    return lambda image, _: (image * (1 - share) + 215 * share).astype(np.uint8)
-
-
-def flat(image: Picture, rng: np.random.Generator) -> Picture:
-    """One colour with a camera's noise."""
-    colour = rng.integers(40, 220, 3)
-    return (colour + rng.normal(0, 2, image.shape)).clip(0, 255).astype(np.uint8)
-
-
-def sea(image: Picture, rng: np.random.Generator) -> Picture:
-    """Waves: noise in bands of several widths across the wind, with a little glint."""
-    height, width = image.shape[:2]
-    level = np.zeros((height, width))
-    for scale, strength in ((2, 2.0), (6, 3.0), (20, 3.0)):
-        coarse = rng.normal(0, 1, (max(2, height // scale), max(2, width // (3 * scale))))
-        band = Image.fromarray(coarse.astype(np.float32)).resize(
-            (width, height), Image.Resampling.BICUBIC
-        )
-        level += strength * np.asarray(band)
-    waves = np.array([35, 75, 95]) + level[:, :, None]
-    glint = rng.random((height, width, 1)) < 0.001
-    return np.where(glint, 230, waves).clip(0, 255).astype(np.uint8)
-
-
-FAULTS: dict[str, Fault] = {
-    **{f"blur {strength:g}": blurred(strength) for strength in (1, 1.5, 2, 3, 4)},
-    **{f"haze {share:.0%}": hazy(share) for share in (0.5, 0.7, 0.8, 0.9)},
-    "flat": flat,
-    "sea": sea,
-}
 
 
 def plant_places(places: Path, workspace: Workspace) -> dict[str, str]:
