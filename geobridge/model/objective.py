@@ -30,6 +30,9 @@ IMAGE_EDGES: tuple[Edge, ...] = (
 TEXT_EDGES: tuple[Edge, ...] = tuple(("text", view) for view in VIEWS)
 """The anchor with each view."""
 
+LEAST_PLACES = 2
+"""An edge compares places with each other: fewer than these teach it nothing."""
+
 _EQUATOR_M, _ECCENTRICITY_SQUARED = 6_378_137.0, 6.69437999014e-3  # WGS-84
 
 
@@ -182,6 +185,22 @@ def false_negatives(
     return FalseNegatives(near, near | shared)
 
 
+def teaching_edges(present: Mapping[Modality, Tensor], config: ObjectiveConfig) -> tuple[Edge, ...]:
+    """The edges that a batch can teach: two of its places at least have both modalities.
+
+    Args:
+        present: bool (B,) for each modality that is compared: which places have it.
+        config: the objective.
+    """
+    return tuple(
+        (first, second)
+        for first, second in config.edges()
+        if first in present
+        and second in present
+        and int((present[first] & present[second]).sum()) >= LEAST_PLACES
+    )
+
+
 def anchor_objective(
     embeddings: Mapping[Modality, Tensor],
     present: Mapping[Modality, Tensor],
@@ -219,16 +238,14 @@ def anchor_objective(
         raise ModelError(
             "the sigmoid loss has a learnable bias: pass one that starts at initial_bias."
         )
+    has = {modality: _has(embeddings, present, modality) for modality in embeddings}
     losses: dict[Edge, Tensor] = {}
-    for edge in config.edges():
-        if edge[0] not in embeddings or edge[1] not in embeddings:
-            continue
-        rows = _shared_rows(embeddings, present, edge)
-        if len(rows) >= 2:
-            losses[edge] = checkpoint(
-                _edge_loss, edge, embeddings, present, rows, scale, config, masks, bias,
-                use_reentrant=False, preserve_rng_state=False,
-            )  # fmt: skip
+    for edge in teaching_edges(has, config):
+        rows = (has[edge[0]] & has[edge[1]]).nonzero().flatten()
+        losses[edge] = checkpoint(
+            _edge_loss, edge, embeddings, present, rows, scale, config, masks, bias,
+            use_reentrant=False, preserve_rng_state=False,
+        )  # fmt: skip
     if not losses:
         raise ModelError(
             "no two places in the batch share a pair of modalities to learn from: make the batch "
@@ -379,14 +396,6 @@ def _place_logits(
             total += torch.where(has, embeddings[view][rows].float(), 0)
             views += has
     return scale * text @ (total / views).T
-
-
-def _shared_rows(
-    embeddings: Mapping[Modality, Tensor], present: Mapping[Modality, Tensor], edge: Edge
-) -> Tensor:
-    """Indices of the places that have both modalities."""
-    first, second = (_has(embeddings, present, modality) for modality in edge)
-    return (first & second).nonzero().flatten()
 
 
 def _has(

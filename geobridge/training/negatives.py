@@ -40,15 +40,17 @@ class NegativesConfig(Settings):
 
     Attributes:
         kind: `random`; `neighbours` fills part of each batch with neighbours on the ground;
-            `mined` takes these too until the model has seen all places for the first time, and
-            from then on the places that it finds most similar.
+            `mined` takes the places that the model finds most similar, and from drawn weights
+            neighbours on the ground until it has seen all places for the first time.
         share: of a batch, that is chosen for being hard. Each of the others, drawn at random,
             gets share / (1 - share) hard ones: one at 0.5, nine at 0.9.
         starts: share of the run (0 to 1) after which hard places come in. From the very start
             they would keep the loss where it begins.
         full: share of the run from which on `share` is reached; it rises linearly in between.
         nearest: how many neighbours of each place are remembered.
-        refresh_epochs: epochs between two minings, and before the first; of `mined` alone.
+        refresh_epochs: epochs between two minings, and before the first where the weights are
+            drawn; a trained model (`model.init`) mines as soon as hard places come in. Of `mined`
+            alone.
     """
 
     kind: Literal["random", "neighbours", "mined"] = "random"
@@ -456,6 +458,7 @@ class BatchOrder:
         radius_m: float,
         rank: int = 0,
         world_size: int = 1,
+        trained: bool = False,
     ) -> None:
         """Order the places of a source.
 
@@ -468,6 +471,7 @@ class BatchOrder:
             radius_m: places up to this distance apart are no neighbours: they show the same.
             rank: of this process, 0-based.
             world_size: how many processes there are.
+            trained: whether the model begins with trained weights, which can be mined with at once.
 
         Raises:
             TrainingError: the source has fewer places than one joint batch takes.
@@ -488,7 +492,7 @@ class BatchOrder:
         self._seed = seed
         self._forbidden = Forbidden(source.lat, source.lon, source.text_key, radius_m)
         self._mined: Neighbours | None = None
-        self._mined_epoch = 0
+        self._mined_epoch = -1 if trained else 0
         self._drawn: tuple[tuple[int, float], Rows] | None = None
 
     def rows(self, step: int, progress_of: Callable[[int], float]) -> Rows:
@@ -514,7 +518,8 @@ class BatchOrder:
     def needs_mining(self, epoch: int, progress_of: Callable[[int], float]) -> bool:
         """Whether to call `mine` before the first batch of an epoch is drawn.
 
-        It is due in every `refresh_epochs`-th epoch but the first, once hard places come in.
+        It is due in every `refresh_epochs`-th epoch, once hard places come in; in the first only
+        with trained weights.
         """
         if self._config.kind != "mined" or not self._share(epoch, progress_of):
             return False

@@ -12,7 +12,7 @@ from geobridge.imagery.preprocess import Preprocess
 from geobridge.model.checkpoint import CONFIG, find_checkpoint
 from geobridge.model.config import ModelConfig, parse_config, read_config, read_preset
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.objective import Edge, ObjectiveConfig
+from geobridge.model.objective import LEAST_PLACES, Edge, ObjectiveConfig
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
 from geobridge.training.maps import MapSource
@@ -196,7 +196,7 @@ def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...
     """
     objective, usual = config.objective, ObjectiveConfig()
     taught = {
-        edge: set(edge) <= set(modalities) and _most_in_a_batch(config, data, edge) >= 2
+        edge: set(edge) <= set(modalities) and _most_in_a_batch(config, data, edge) >= LEAST_PLACES
         for edge in objective.edges()
     }
     idle = ["-".join(edge) for edge, has in taught.items() if not has]
@@ -291,6 +291,7 @@ def open_parts(config: TrainConfig, data: Data, rank: int = 0, world_size: int =
             config.objective.radius_m,
             rank,
             world_size,
+            trained=config.model.init is not None,
         )
         parts.append(OrderedPart(source, order))
     return parts

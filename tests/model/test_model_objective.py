@@ -14,6 +14,7 @@ from geobridge.model.objective import (
     ObjectiveConfig,
     anchor_objective,
     false_negatives,
+    teaching_edges,
 )
 from geobridge.views import VIEWS
 
@@ -404,6 +405,17 @@ def test_the_scale_is_held_at_its_limit_and_can_leave_it():
     assert logit_scale.item() == pytest.approx(math.log(100))
     assert logit_scale.grad.item() == pytest.approx(100)
     assert math.exp(PAPER.initial_logit_scale) == pytest.approx(1 / 0.07)
+
+
+def test_an_edge_is_taught_by_two_places_that_have_both_sides():
+    present = {
+        "drone": torch.tensor([True, True, False, True]),
+        "satellite": torch.tensor([True, False, True, True]),  # two with the drone
+        "street": torch.tensor([False, False, True, True]),  # two with the satellite, one drone
+    }
+
+    assert teaching_edges(present, PAPER) == (("street", "satellite"), ("satellite", "drone"))
+    assert teaching_edges({"drone": present["drone"]}, PAPER) == ()
 
 
 def test_a_batch_that_teaches_nothing_is_an_error():

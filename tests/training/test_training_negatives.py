@@ -514,8 +514,11 @@ class Road:
         return self.count
 
 
+_OF_THE_RUN = ("rank", "world_size", "trained")
+
+
 def order_of(count=50, batch=8, kind="neighbours", edges=(("drone", "satellite"),), **changes):
-    parts = {name: changes.pop(name) for name in ("rank", "world_size") if name in changes}
+    parts = {name: changes.pop(name) for name in _OF_THE_RUN if name in changes}
     settings = {"share": 0.5, "starts": 0.2, "full": 0.6, "nearest": 4} | changes
     config = NegativesConfig(kind=kind, **settings)
     return BatchOrder(config, Road(count), edges, batch, seed=3, radius_m=50.0, **parts)
@@ -637,11 +640,40 @@ def test_mining_waits_for_hard_places_and_for_its_kind():
     assert not order_of(kind="random").needs_mining(9, progress)
 
 
-def test_the_first_epoch_is_never_mined_for():
+def test_drawn_weights_are_not_mined_with_before_the_first_epoch():
     order = order_of(kind="mined", starts=0, full=0)
 
     assert not order.needs_mining(0, progress)
     assert order.needs_mining(1, progress)
+
+
+def test_trained_weights_are_mined_with_as_soon_as_hard_places_come_in():
+    at_once = order_of(kind="mined", starts=0, full=0, refresh_epochs=3, trained=True)
+    later = order_of(kind="mined", starts=0.2, full=0.5, refresh_epochs=8, trained=True)
+
+    due = []
+    for epoch in range(8):
+        if at_once.needs_mining(epoch, progress):
+            due.append(epoch)
+            at_once.mine(*far_apart(50), epoch=epoch)
+
+    assert due == [0, 3, 6]
+    # At progress 0.2, where epoch 2 begins, the share is still 0.
+    assert [epoch for epoch in range(10) if later.needs_mining(epoch, progress)] == [
+        3, 4, 5, 6, 7, 8, 9,
+    ]  # fmt: skip
+
+
+def test_a_trained_run_that_mined_before_its_first_epoch_does_not_mine_again_when_resumed():
+    order = order_of(kind="mined", starts=0, full=0, trained=True)
+    order.mine(*far_apart(50), epoch=0)
+
+    resumed = order_of(kind="mined", starts=0, full=0, trained=True)
+    resumed.load_state_dict(order.state_dict())
+
+    assert not resumed.needs_mining(0, progress)
+    assert resumed.needs_mining(1, progress)
+    np.testing.assert_array_equal(run(resumed, range(3, 6)), run(order, range(3, 6)))
 
 
 def test_a_killed_run_goes_on_in_the_middle_of_an_epoch(tmp_path):
