@@ -79,8 +79,9 @@ def _draw_loss(axes: Axes, rows: Rows) -> None:
     names = [name for name in _columns(rows) if name not in MEASURES]
     # The groups `image` and `text` are means of their edges, which are drawn.
     curves = {name: _curve(rows, name) for name in names if _pair_of_edge(name)}
-    steps, values = _curve(rows, "loss")
-    axes.plot(steps, values, color=_INK, linewidth=2, label=f"total {values[-1]:.2f}")
+    if "loss" in _columns(rows):  # the steps that were logged may all have taught nothing
+        steps, values = _curve(rows, "loss")
+        axes.plot(steps, values, color=_INK, linewidth=2, label=f"total {values[-1]:.2f}")
     for name, (steps, values) in _by_last(curves):
         color = _PAIR_COLORS.get(_pair_of_edge(name), _OTHER_COLOR)
         axes.plot(steps, values, color=color, linewidth=1.4, label=f"{name} {values[-1]:.2f}")
@@ -113,10 +114,11 @@ def _finish(axes: Axes, title: str) -> None:
     axes.set_axisbelow(True)
     axes.set_xlim(left=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        title="at the end", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False,
-        alignment="left", handlelength=2.6,
-    )  # fmt: skip
+    if axes.lines:
+        axes.legend(
+            title="at the end", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False,
+            alignment="left", handlelength=2.6,
+        )  # fmt: skip
 
 
 def _columns(rows: Rows) -> list[str]:

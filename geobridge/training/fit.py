@@ -15,7 +15,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from geobridge.errors import MissingExtraError, TrainingError
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.objective import anchor_objective, false_negatives
+from geobridge.model.objective import anchor_objective, false_negatives, teaching_edges
 from geobridge.training.batch import Batch
 from geobridge.training.caching import cached_step
 from geobridge.training.card import CardFacts, SetFacts, describe_hardware, write_model_card
@@ -95,20 +95,22 @@ class Step(NamedTuple):
 
     Attributes:
         number: 0-based.
-        loss: of the joint batch.
+        loss: of the joint batch; None where it held no edge and taught nothing.
         terms: the loss of each edge, and the means of image and text edges.
         scale: inverse temperature.
         learning_rate: of the heads.
         waited_s: for the batch.
+        mined_s: looking for hard places.
         took_s: altogether.
     """
 
     number: int
-    loss: float
+    loss: float | None
     terms: dict[str, float]
     scale: float
     learning_rate: float
     waited_s: float
+    mined_s: float
     took_s: float
 
 
@@ -120,6 +122,10 @@ class FitModule(lightning.LightningModule):
         config: of the run.
         stream: draws the batches; lightning itself only counts the steps.
         validation: sets for R@1.
+
+    Attributes:
+        report: told of minings; silent where None.
+        idle: steps so far whose batch held no edge and taught nothing.
     """
 
     def __init__(
@@ -140,7 +146,9 @@ class FitModule(lightning.LightningModule):
         self.bias.requires_grad_(config.objective.loss == "sigmoid")
         self.average = WeightAverage(model, config.fit.ema) if config.fit.ema else None
         self.shards: Shards | None = None
-        self.used_s = 0.0
+        self.report: RunReport | None = None
+        self.idle = 0
+        self.used_s = self._mined_s = 0.0
         self.last: Step | None = None
         self._progress_at: dict[int, float] = {}
         self._batches: Iterator[Batch] | None = None
@@ -196,35 +204,42 @@ class FitModule(lightning.LightningModule):
     def training_step(self, count: int) -> None:  # noqa: ARG002 - lightning's signature
         """Draw, encode, compare, go back, step."""
         begin = time.monotonic()
+        self._mined_s = 0.0
         step = self.trainer.global_step
         # Pictures are drawn, and mined, in full precision.
         with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
             batch = self._next(step)
-        waited_s = time.monotonic() - begin
+        waited_s = time.monotonic() - begin - self._mined_s
         rate = self._set_learning_rate(step)
         # Whatever draws from the global generator (dropout) depends on step and process alone.
         torch.manual_seed(self.config.seed * 1_000_003 + step + (self.global_rank << 40))
         terms: dict[str, Tensor] = {}
         loss = self._gradients(batch, terms)
-        self._check(loss, step, batch)
         optimizer = cast(Any, self.optimizers())
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = clip_gradients(parameters, self.config.optimizer.clip_norm)
-        self._check(norm, step, batch)
+        if loss is None:
+            self.idle += 1
+        else:
+            self._check(loss, step, batch)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = clip_gradients(parameters, self.config.optimizer.clip_norm)
+            self._check(norm, step, batch)
+        # A step that teaches nothing counts as well (nothing has a gradient, so nothing changes):
+        # the batches of all others stay what they are.
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if self.average:
+        if self.average and loss is not None:
             self.average.update(self.model)
         # Schedules follow one clock: the first process's.
         took_s = of_first(time.monotonic() - begin, self.device)
         self.used_s += took_s
         self.last = Step(
             step,
-            float(loss),
+            None if loss is None else float(loss),
             {name: float(value) for name, value in terms.items()},
             float(self.model.logit_scale.detach().exp()),
             rate,
             waited_s,
+            self._mined_s,
             took_s,
         )
         if self.config.fit.minutes and self.progress(step + 1) >= 1:
@@ -234,6 +249,7 @@ class FitModule(lightning.LightningModule):
         """What lightning does not know of."""
         checkpoint["fit"] = {
             "used_s": self.used_s,
+            "idle": self.idle,
             "orders": [order.state_dict() for order in self.stream.orders],
             "average": self.average.state_dict() if self.average else None,
             "progress_at": dict(self._progress_at),
@@ -242,7 +258,7 @@ class FitModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The counterpart of `on_save_checkpoint`."""
         state = checkpoint["fit"]
-        self.used_s = state["used_s"]
+        self.used_s, self.idle = state["used_s"], state["idle"]
         for order, saved in zip(self.stream.orders, state["orders"], strict=True):
             order.load_state_dict(saved)
         if self.average:
@@ -273,16 +289,22 @@ class FitModule(lightning.LightningModule):
 
     def mine(self, step: int) -> None:
         """Refresh what the orders know of similar places, where it is time."""
+        begin = time.monotonic()
         for part in self.stream.parts:
             if not isinstance(part, OrderedPart):
                 continue
             epoch = step // part.order.batches_per_epoch
             if part.order.needs_mining(epoch, self._recorded_progress):
-                model = self.finished()
-                if model is not None:
-                    part.order.mine(*embed_source(model, part.source), epoch)
-                state = self.trainer.strategy.broadcast(part.order.state_dict())
-                part.order.load_state_dict(state)
+                with self._told_mining(step, part.source.name):
+                    model = self.finished()
+                    if model is not None:
+                        part.order.mine(*embed_source(model, part.source), epoch)
+                    state = self.trainer.strategy.broadcast(part.order.state_dict())
+                    part.order.load_state_dict(state)
+        self._mined_s = time.monotonic() - begin
+
+    def _told_mining(self, step: int, name: str) -> AbstractContextManager[None]:
+        return self.report.mining(step, name) if self.report else nullcontext()
 
     def _recorded_progress(self, step: int) -> float:
         """`progress`, but the same for ever once asked: orders of places hang on it."""
@@ -308,8 +330,15 @@ class FitModule(lightning.LightningModule):
         every = [order.batches_per_epoch for order in self.stream.orders]
         return min(((step // each + 1) * each for each in every), default=None)
 
-    def _gradients(self, batch: Batch, terms: dict[str, Tensor]) -> Tensor:
-        """The loss of the joint batch; gradients are left in the parameters."""
+    def _gradients(self, batch: Batch, terms: dict[str, Tensor]) -> Tensor | None:
+        """The loss of the joint batch; gradients are left in the parameters.
+
+        None, and no gradients, where no edge has two of its places.
+        """
+        places = gather_places(batch, self.device)
+        taken = {name: has for name, has in places.present.items() if name in self.model.modalities}
+        if not teaching_edges(taken, self.config.objective):
+            return None
         taught = {name for edge in self.config.objective.edges() for name in edge}
         taught &= set(self.model.modalities)
         modalities = [name for name in batch.modalities if name in taught]
@@ -322,7 +351,6 @@ class FitModule(lightning.LightningModule):
                 return self.model.text_features(batch.texts[first:last])
             return self.model.image_features(modality, batch.pictures[modality][first:last])
 
-        places = gather_places(batch, self.device)
         masks = false_negatives(places.lat, places.lon, places.text_key, self.config.objective)
 
         def loss_of(features: dict[Modality, Tensor]) -> Tensor:
@@ -453,6 +481,8 @@ class Keeper(Callback):
             learning_rate=step.learning_rate,
             waited_s=step.waited_s,
             took_s=step.took_s,
+            mined_s=step.mined_s,
+            idle=module.idle,
             last=is_last,
         )
 
@@ -532,7 +562,7 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
             console.print(f"going on with the run in {folder}")
         _train(module, Keeper(folder, report), report, folder)
     if rank == 0:
-        _conclude(config, module, folder)
+        _conclude(config, module, folder, console)
     return GeoBridge.load(folder / CHECKPOINT)
 
 
@@ -604,6 +634,7 @@ def _is_finished(config: TrainConfig, folder: Path) -> bool:
 
 def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -> None:
     settings = module.config.fit
+    module.report = report
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
@@ -637,9 +668,10 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
             ) from error
 
 
-def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:
+def _conclude(config: TrainConfig, module: FitModule, folder: Path, console: Console) -> None:
     """Curves and the checkpoint's card, from what the run has saved."""
     state = load_state(folder / STATE)
+    _tell_idle(state["fit"]["idle"], state["global_step"], console)
     keeper = Keeper(folder, None)
     keeper.load_state_dict(state["callbacks"][keeper.state_key])
     draw_curves(folder)
@@ -660,6 +692,20 @@ def _conclude(config: TrainConfig, module: FitModule, folder: Path) -> None:
             gallery=found.gallery if found else {},
         ),
     )
+
+
+def _tell_idle(idle: int, steps: int, console: Console) -> None:
+    """Say how many batches taught nothing; where all did, nothing was trained."""
+    if idle == steps:
+        raise TrainingError(
+            f"no edge had two places in any of the {steps} batches, so that nothing was learned: "
+            f"make per_batch larger, or add places that have the modalities of an edge."
+        )
+    if idle:
+        console.print(
+            f"{idle} of {steps} steps taught nothing, because no edge had two places in their "
+            f"batch: a larger per_batch leaves fewer of them"
+        )
 
 
 def _set_facts(config: TrainConfig, module: FitModule) -> list[SetFacts]:

@@ -22,8 +22,12 @@ except ImportError as error:
 
 METRICS, VALIDATION, EVENTS = "metrics.csv", "validation.csv", "tensorboard"
 
-MEASURES = ("minutes", "loss", "scale", "learning_rate", "waiting")
-"""Columns of `metrics.csv` after `step`; those behind them are the terms of the loss."""
+MEASURES = ("minutes", "loss", "scale", "learning_rate", "waiting", "mining", "idle")
+"""Columns of `metrics.csv` after `step`; those behind them are the terms of the loss.
+
+`waiting` and `mining` are shares of the time since the last row, spent waiting for batches and
+looking for hard places; `idle` counts the steps of the run so far whose batch held no edge.
+"""
 
 
 class RunLog:

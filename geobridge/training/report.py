@@ -2,7 +2,9 @@
 # The signatures of the hooks are lightning's.
 # ruff: noqa: ARG002
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from geobridge.errors import MissingExtraError
-from geobridge.training.logs import RunLog
+from geobridge.training.logs import METRICS, RunLog
 
 try:
     from lightning import pytorch as lightning
@@ -52,7 +54,7 @@ class RunReport(lightning.Callback):
         self._steps, self._minutes, self._log_steps = steps, minutes, log_steps
         self._console = console
         self._step = 0
-        self._waited_s = self._took_s = 0.0
+        self._waited_s = self._mined_s = self._took_s = 0.0
         self._shown = ""
         self._log: RunLog | None = None
         self._bar: Progress | None = None
@@ -64,12 +66,14 @@ class RunReport(lightning.Callback):
         step: int,
         *,
         minutes: float,
-        loss: Tensor | float,
+        loss: Tensor | float | None,
         terms: Mapping[str, Tensor | float],
         scale: Tensor | float,
         learning_rate: float,
         waited_s: float,
         took_s: float,
+        mined_s: float = 0.0,
+        idle: int = 0,
         last: bool = False,
     ) -> None:
         """A step was made.
@@ -79,12 +83,14 @@ class RunReport(lightning.Callback):
         Args:
             step: how many steps were made, this one included.
             minutes: of training so far, over all sessions.
-            loss: of the step's batch, shape ().
+            loss: of the step's batch, shape (); None where it held no edge and taught nothing.
             terms: of the loss; those that the batch lacks are left out.
             scale: inverse temperature.
             learning_rate: the highest among the parameters.
             waited_s: seconds of this step that went into waiting for its batch.
-            took_s: seconds of this step altogether, waiting included.
+            took_s: seconds of this step altogether, waiting and mining included.
+            mined_s: seconds of this step that went into looking for hard places.
+            idle: how many steps of the run so far taught nothing.
             last: whether the run ends with it; it gets a row, too.
 
         Raises:
@@ -92,18 +98,45 @@ class RunReport(lightning.Callback):
         """
         self._step = step
         self._waited_s += waited_s
+        self._mined_s += mined_s
         self._took_s += took_s
         if self._log is None or self._bar is None:
             return
+        if loss is None and idle == 1:
+            self._bar.print(
+                f"step {step}: no edge has two places in this batch, which teaches nothing; the "
+                f"column idle of {METRICS} counts such steps"
+            )
         if last or step == 1 or step % self._log_steps == 0:
-            waiting = self._waited_s / self._took_s if self._took_s else 0.0
-            self._waited_s = self._took_s = 0.0
-            row = {"loss": float(loss), "scale": float(scale), "learning_rate": learning_rate}
-            row |= {"minutes": minutes, "waiting": waiting}
+            took_s = self._took_s or 1.0
+            waiting, mining = self._waited_s / took_s, self._mined_s / took_s
+            self._waited_s = self._mined_s = self._took_s = 0.0
+            row = {"minutes": minutes, "scale": float(scale), "learning_rate": learning_rate}
+            row |= {"waiting": waiting, "mining": mining, "idle": idle}
+            row |= {} if loss is None else {"loss": float(loss)}
             self._log.metrics(step, row | {name: float(term) for name, term in terms.items()})
-            self._shown = f"loss {row['loss']:.3f}, waiting {waiting:.0%}"
+            words = [f"loss {row['loss']:.3f}"] if "loss" in row else []
+            words += [f"waiting {waiting:.0%}"] + [f"mining {mining:.0%}"] * (mining > 0)
+            self._shown = ", ".join(words)
         task = self._bar.task_ids[0]
         self._bar.update(task, completed=self._share(step, minutes), status=self._line(minutes))
+
+    @contextmanager
+    def mining(self, step: int, name: str) -> Iterator[None]:
+        """While a model looks for hard places, for which training stops: say it, and how long.
+
+        Args:
+            step: how many steps were made.
+            name: of the set of places.
+        """
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, status=f"step {step}, looking for hard places of {name}")
+        begin = time.monotonic()
+        yield
+        if self._bar is not None:
+            took_s = time.monotonic() - begin
+            self._bar.print(f"step {step}: hard places of {name} were mined in {took_s:.0f} s")
 
     def validation(self, step: int, recall: Mapping[str, float]) -> None:
         """R@1 (0 to 1) of each direction was measured after so many steps.

@@ -1,4 +1,6 @@
 import csv
+import io
+import itertools
 import json
 import shutil
 import signal
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
-from training_stage import tiny_run
+from training_stage import tiny_run, write_table
 
 from geobridge.errors import ImageError, TrainingError
 from geobridge.model.geobridge import GeoBridge
@@ -136,10 +139,108 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert same(weights(tmp_path / "killed", "last"), weights(tmp_path / "whole", "last"))
     for table in ("metrics.csv", "validation.csv"):
         first, second = (read_table(tmp_path / run / table) for run in ("killed", "whole"))
-        timed = {"minutes", "waiting"}
+        timed = {"minutes", "waiting", "mining"}
         assert [{k: v for k, v in row.items() if k not in timed} for row in first] == [
             {k: v for k, v in row.items() if k not in timed} for row in second
         ]
+
+
+ALONE = (0, 1, 2, 3, 4, 5)
+"""Places that keep one picture and nothing beside it."""
+
+
+def lonely_table(places, folder):
+    """A table of the twelve places that train, of which half have a satellite picture alone."""
+    rows = [
+        {view: places / view / f"p{number:02}.jpg" for view in views}
+        for number in range(12)
+        for views in [("satellite",) if number in ALONE else ("drone", "satellite")]
+        if number not in (2, 3)  # which lack one of the two
+    ]
+    return write_table(folder / "table.csv", rows)
+
+
+def test_batches_without_an_edge_are_counted_and_change_nothing(tiny_places, tmp_path, monkeypatch):
+    table = lonely_table(tiny_places, tmp_path)
+    changes = {
+        "model": {"settings": {"text": None}},
+        "data": {"train": [{"table": str(table), "per_batch": 2}], "validation": []},
+        "fit": {"steps": 10, "log_steps": 1, "ema": 0.9, "validate_steps": 100},
+    }
+    seen = []
+    gradients = fit_module.FitModule._gradients
+
+    def watched(self, batch, terms):
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        loss = gradients(self, batch, terms)
+        pairs = int((batch.present("drone") & batch.present("satellite")).sum())
+        seen.append((pairs, loss is None, before))
+        return loss
+
+    monkeypatch.setattr(fit_module.FitModule, "_gradients", watched)
+    screen = io.StringIO()
+    fit(tiny_run(tiny_places, **changes), tmp_path / "whole", Console(file=screen, width=200))
+
+    idle = [pairs < 2 for pairs, _, _ in seen]
+    assert [nothing for _, nothing, _ in seen] == idle
+    assert 0 < sum(idle) < 10
+    # Weights after an idle step are those before it; after another they differ.
+    changed = [not same(seen[i][2], seen[i + 1][2]) for i in range(9)]
+    assert changed == [not one for one in idle[:9]]
+    rows = read_table(tmp_path / "whole" / "metrics.csv")
+    assert [row["idle"] for row in rows] == list(itertools.accumulate(idle))
+    assert [("loss" not in row) for row in rows] == idle
+    assert f"{sum(idle)} of 10 steps taught nothing" in screen.getvalue()
+
+    # Stopped behind its first idle step and resumed, it is the same run.
+    def stopped(self, batch, terms):
+        if self.trainer.global_step == idle.index(True) + 1:
+            raise TrainingError("that was enough.")
+        return gradients(self, batch, terms)
+
+    monkeypatch.setattr(fit_module.FitModule, "_gradients", stopped)
+    with pytest.raises(TrainingError, match="that was enough"):
+        fit(tiny_run(tiny_places, **changes), tmp_path / "parts")
+    monkeypatch.setattr(fit_module.FitModule, "_gradients", gradients)
+    fit(tiny_run(tiny_places, **changes), tmp_path / "parts")
+    assert same(weights(tmp_path / "parts", "last"), weights(tmp_path / "whole", "last"))
+    assert [row["idle"] for row in read_table(tmp_path / "parts" / "metrics.csv")] == [
+        row["idle"] for row in rows
+    ]
+
+
+def test_a_run_that_learns_nothing_at_all_says_so(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "teaching_edges", lambda *_: ())
+
+    for _ in range(2):  # and when it is asked again
+        with pytest.raises(TrainingError, match="any of the 2 batches, so that nothing was learn"):
+            fit(tiny_config(fit={"steps": 2}), tmp_path / "run")
+
+
+def test_a_trained_model_mines_before_its_first_step(tiny_config, tmp_path, monkeypatch):
+    mined = []
+    mine = fit_module.FitModule._told_mining
+
+    def told(self, step, name):
+        mined.append(step)
+        return mine(self, step, name)
+
+    monkeypatch.setattr(fit_module.FitModule, "_told_mining", told)
+    hard = {"kind": "mined", "starts": 0.0, "full": 0.0, "nearest": 4}
+    fit(tiny_config(negatives=hard), tmp_path / "drawn")
+    assert mined == [3]  # an epoch is three steps
+
+    mined.clear()
+    screen = io.StringIO()
+    # The stage's settings of the model are those of the checkpoint already.
+    trained = {"preset": None, "init": str(tmp_path / "drawn" / "checkpoint")}
+    config = tiny_config(negatives=hard, model=trained, fit={"log_steps": 1})
+    fit(config, tmp_path / "trained", Console(file=screen, width=200))
+
+    assert mined == [0, 3]
+    assert "step 0: hard places of" in screen.getvalue()
+    rows = read_table(tmp_path / "trained" / "metrics.csv")
+    assert [row["mining"] > 0 for row in rows] == [True, False, False, True]
 
 
 def test_a_finished_run_is_not_repeated_and_may_be_made_longer(tiny_config, tmp_path):

@@ -20,7 +20,7 @@ TERMS, WAYS = ("drone-street", "image"), ("D2S", "S2D")
 def row_of(step):
     return {
         "minutes": step / 60, "loss": 9 - step / 10, "scale": 14.0, "learning_rate": 1e-3,
-        "waiting": 0.25, "drone-street": 4 - step / 10, "image": 4.0,
+        "waiting": 0.25, "mining": 0.5, "idle": 2, "drone-street": 4 - step / 10, "image": 4.0,
     }  # fmt: skip
 
 
@@ -50,8 +50,8 @@ def test_rows_stand_under_their_names(tmp_path):
     run(tmp_path / "run", [10])
 
     assert (tmp_path / "run" / METRICS).read_text() == (
-        "step,minutes,loss,scale,learning_rate,waiting,drone-street,image\n"
-        "10,0.1666666667,8,14,0.001,0.25,3,4\n"
+        "step,minutes,loss,scale,learning_rate,waiting,mining,idle,drone-street,image\n"
+        "10,0.1666666667,8,14,0.001,0.25,0.5,2,3,4\n"
     )
     assert (tmp_path / "run" / VALIDATION).read_text() == "step,D2S,S2D\n10,0.1,0.05\n"
     assert read_table(tmp_path / "run" / VALIDATION) == [{"step": 10, "D2S": 0.1, "S2D": 0.05}]
@@ -62,7 +62,7 @@ def test_a_term_that_a_batch_lacks_leaves_its_cell_empty(tmp_path):
     log.metrics(1, {"loss": 2.0})
     log.close()
 
-    assert (tmp_path / METRICS).read_text().splitlines()[1] == "1,,2,,,,,"
+    assert (tmp_path / METRICS).read_text().splitlines()[1] == "1,,2,,,,,,,"
     assert read_table(tmp_path / METRICS) == [{"step": 1, "loss": 2.0}]
 
 
@@ -94,8 +94,8 @@ def test_tensorboard_has_what_the_tables_have(tmp_path):
     found = recorded(tmp_path)
 
     assert set(found) == {
-        "minutes", "loss", "scale", "learning_rate", "waiting", "terms/drone-street",
-        "terms/image", "recall_at_1/D2S", "recall_at_1/S2D",
+        "minutes", "loss", "scale", "learning_rate", "waiting", "mining", "idle",
+        "terms/drone-street", "terms/image", "recall_at_1/D2S", "recall_at_1/S2D",
     }  # fmt: skip
     assert found["loss"] == [(step, 9 - step / 10) for step in range(1, 11)]
     assert found["recall_at_1/D2S"] == [(10, 0.1)]

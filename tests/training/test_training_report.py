@@ -62,7 +62,7 @@ def test_the_first_and_every_so_manyth_step_get_a_row(report, tmp_path):
     assert [row["step"] for row in rows] == [1, 5, 10]
     assert rows[1] == {
         "step": 5, "minutes": 0.5, "loss": 2.5, "scale": 14, "learning_rate": 1e-3,
-        "waiting": pytest.approx(0.1), "drone-street": 1.5, "image": 1.5,
+        "waiting": pytest.approx(0.1), "mining": 0, "idle": 0, "drone-street": 1.5, "image": 1.5,
     }  # fmt: skip
 
 
@@ -85,6 +85,43 @@ def test_waiting_is_the_share_of_the_time_since_the_last_row(report, tmp_path):
     tell(one, 5, waited_s=6.0, took_s=7.0)  # 6 s of 3 + 7
 
     assert [row["waiting"] for row in read_table(tmp_path / METRICS)] == [0.5, 0.6]
+
+
+def test_mining_is_no_waiting_and_is_told_with_its_share_of_the_time(report, tmp_path, screen):
+    one = report()
+    one.open()
+
+    with one.mining(0, "town"):
+        pass
+    one.step(
+        1, minutes=1.0, loss=2.0, terms={}, scale=1.0, learning_rate=0.1, waited_s=1.0,
+        mined_s=6.0, took_s=8.0,
+    )  # fmt: skip
+    one.validation(1, {"D2S": 0.5})
+
+    (row,) = read_table(tmp_path / METRICS)
+    assert (row["waiting"], row["mining"]) == (0.125, 0.75)
+    assert screen.getvalue() == (
+        "step 0: hard places of town were mined in 0 s\n"
+        "step 1: loss 2.000, waiting 12%, mining 75%; validation R@1 in %: D2S 50.0\n"
+    )
+
+
+def test_steps_that_teach_nothing_are_counted_and_the_first_is_told(report, tmp_path, screen):
+    one = report()
+    one.open()
+    taught = {"minutes": 1.0, "scale": 1.0, "learning_rate": 0.1, "waited_s": 0.0, "took_s": 1.0}
+
+    one.step(1, loss=2.0, terms={"image": 2.0}, **taught)
+    for step in (2, 3, 4, 5):
+        one.step(step, loss=None, terms={}, idle=step - 1, **taught)
+
+    first, last = read_table(tmp_path / METRICS)
+    assert (first["idle"], last["idle"]) == (0, 4)
+    assert "loss" not in last
+    assert "image" not in last
+    assert screen.getvalue().count("teaches nothing") == 1
+    assert screen.getvalue().startswith("step 2: no edge has two places in this batch")
 
 
 def test_no_time_at_all_is_no_waiting(report, tmp_path):
