@@ -30,6 +30,11 @@ def data_uri(path: str | Path, side_px: int, quality: int = 85) -> str:
     size = fitted_size(*picture.size, side_px)
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return jpeg_uri(picture, quality)
+
+
+def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:
+    """A picture in memory as a JPEG in a `data:` URI (RFC 2397); quality is 1 to 100."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

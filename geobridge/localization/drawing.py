@@ -4,7 +4,6 @@ The ground is painted by `basemap.py`; here come the candidates with their ranks
 with its radius, a scale bar, north, and what was asked. No tile server, no network.
 """
 
-import base64
 import html
 import io
 import math
@@ -21,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from geobridge.errors import GeoBridgeError, QueryError
 from geobridge.geo.distance import unwrap_lon
 from geobridge.imagery.decode import read_image
+from geobridge.imagery.inline import jpeg_uri
 from geobridge.localization.basemap import Basemap, Scene, paint_basemap
 from geobridge.localization.estimate import Candidate, Estimate
 from geobridge.localization.page import PAGE
@@ -330,13 +330,13 @@ def _draw_html(estimate: Estimate, basemap: Basemap, query: Query | None) -> byt
     marks = _marks(estimate, scene)
     bar_px, bar_label = scale_bar(scene)
     pictures = "".join(
-        f'<figure><img src="{_data_uri(image)}" alt=""><figcaption>{view}</figcaption></figure>'
+        f'<figure><img src="{jpeg_uri(image)}" alt=""><figcaption>{view}</figcaption></figure>'
         for view, image in _thumbnails(query)
     )
     text = f"<blockquote>{html.escape(query.text)}</blockquote>" if query and query.text else ""
     page = PAGE.substitute(
         size=scene.size_px,
-        ground=_data_uri(basemap.image),
+        ground=jpeg_uri(basemap.image),
         radius=_svg_radius(estimate, scene),
         candidates="".join(_svg_candidate(mark) for mark in marks),
         estimate=_svg_estimate(estimate, scene),
@@ -351,12 +351,6 @@ def _draw_html(estimate: Estimate, basemap: Basemap, query: Query | None) -> byt
         other_color=OTHER_COLOR,
     )
     return page.encode("utf-8")
-
-
-def _data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _points(corners: NDArray[np.float64]) -> str:

@@ -1,8 +1,6 @@
 """Queries beside what was found for them, as one page that fetches nothing from anywhere."""
 
-import base64
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from geobridge.errors import ImageError
 from geobridge.evaluation.run import SHOWN, Evaluation
 from geobridge.evaluation.scores import Score
 from geobridge.imagery.decode import read_image
+from geobridge.imagery.inline import jpeg_uri
 from geobridge.views import Direction
 
 NEAR = 10
@@ -197,9 +196,7 @@ def _thumbnail(path: str) -> str | None:
         return None
     image = Image.fromarray(pixels)
     image.thumbnail(_THUMBNAIL_PX)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return jpeg_uri(image, quality=75)
 
 
 _PAGE = Template("""<!doctype html>
