@@ -90,6 +90,13 @@ class ChatServer:
                     found = chat._take(json.loads(data), self.headers.get("Authorization"))
                 if not isinstance(found, Raw):
                     found = Raw(200, json.dumps(found).encode())
+                try:
+                    self._send(found)
+                except OSError:
+                    # The client was killed.
+                    self.close_connection = True
+
+            def _send(self, found):
                 self.send_response(found.status)
                 for name, value in found.headers.items():
                     self.send_header(name, value)

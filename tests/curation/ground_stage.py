@@ -95,6 +95,22 @@ def paint(path, crs="EPSG:32632", px=600, transform=None, frame=0, tags=None, **
     return write_raster(path, pixels, crs, transform, tags, **options)
 
 
+def write_tiles(folder, z, px=256, suffix="png", mode="RGB", lon=LON):
+    """Tiles of the ground's colours around the middle, named z/x/y."""
+    count = 2**z
+    x0 = int((lon + 180) / 360 * count)
+    y0 = int((1 - np.arcsinh(np.tan(np.radians(LAT))) / np.pi) / 2 * count)
+    for x in range(x0 - 2, x0 + 3):
+        for y in range(y0 - 2, y0 + 3):
+            cols, rows = np.meshgrid(*[(np.arange(px) + 0.5) / px] * 2)
+            lons = (x + cols) / count * 360 - 180
+            lats = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * (y + rows) / count))))
+            pixels = ground_colour(lats, lons + LON - lon)
+            path = folder / str(z) / str(x % count) / f"{y}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).convert(mode).save(path)
+
+
 def put_panoramas(workspace, positions, seed_id, width=64, **columns):
     """A `street` table of panoramas at positions (lat, lon), and their pictures.
 
@@ -234,6 +250,13 @@ def _handler(server):
             self._send(False)
 
         def _send(self, with_body):
+            try:
+                self._answer(with_body)
+            except OSError:
+                # The client was killed, or has heard enough.
+                self.close_connection = True
+
+        def _answer(self, with_body):
             status, kind, body = server.answer(self.path)
             total = len(body)
             wanted = self.headers.get("Range", "")
