@@ -70,7 +70,7 @@ def adapt(
             footprint of the gallery.
         batch: places in each step.
         learning_rate: the highest; it rises over 20 steps and falls to zero as a cosine.
-        looks: how photos differ from the map; its `footprint_m` is replaced.
+        looks: how photos differ from the map.
         seed: of everything that is drawn.
         console: shows progress; silent by default.
 
@@ -125,7 +125,8 @@ def adapt_config(
         source = SourceSettings(
             maps=[Path(path) for path in maps],
             per_batch=batch,
-            looks=LooksConfig(**(looks.model_dump() | {"footprint_m": footprint_m})),
+            footprint_m=footprint_m,
+            looks=looks,
         )
         return TrainConfig(
             seed=seed,

@@ -33,8 +33,13 @@ Kind = Literal["places", "table", "world", "maps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What a set of places may be."""
 
-# What says nothing about places that are drawn and not read.
-_OF_FILES = ("split", "views", "look", "cache")
+# What says nothing about places of a kind.
+_IDLE: dict[Kind, tuple[str, ...]] = {
+    "places": ("footprint_m",),
+    "table": ("footprint_m",),
+    "world": ("split", "views", "look", "cache", "pixels", "footprint_m"),
+    "maps": ("split", "views", "look", "cache"),
+}
 _BYTES_AND_MARKS = 259
 
 
@@ -84,6 +89,7 @@ class SourceSettings(Settings):
             pictures are seen twice through random footprints, as a drone and as a satellite.
         pixels: side at which aerial pictures are held; the model's own size by default. Not of a
             `world`, which has a `size` of its own.
+        footprint_m: side on the ground of a footprint, the reference look; of `maps` alone.
         cache: decode every picture once into a file of the run's folder; otherwise whenever it
             is drawn.
         looks: how far random looks differ.
@@ -98,6 +104,7 @@ class SourceSettings(Settings):
     views: list[Literal["drone", "street", "satellite", "text"]] | None = None
     look: Look = "aligned"
     pixels: int | None = Field(default=None, ge=8)
+    footprint_m: float = Field(default=100.0, gt=0)
     cache: bool = True
     looks: LooksConfig = LooksConfig()
 
@@ -115,10 +122,7 @@ class SourceSettings(Settings):
     @model_validator(mode="after")
     def _nothing_idle(self) -> Self:
         """What would say nothing is refused, unless it says what it says by default."""
-        idle: tuple[str, ...] = ()
-        if self.kind in ("world", "maps"):
-            idle = (*_OF_FILES, "pixels") if self.kind == "world" else _OF_FILES
-        for name in idle:
+        for name in _IDLE[self.kind]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name!r} means nothing beside {self.kind!r}: leave it out")
         return self

@@ -54,7 +54,6 @@ class LooksConfig(Settings):
         near_turn_deg: most that a drone picture is turned that is a view of its own.
         shifted: share of panoramas that face anywhere instead of north.
         limited: share of panoramas that are cut to a field of view of 60 to 120 degrees.
-        footprint_m: side on the ground of the reference look, where the ground is a map.
     """
 
     heading_known: float = Field(default=0.85, ge=0, le=1)
@@ -72,7 +71,6 @@ class LooksConfig(Settings):
     near_turn_deg: float = Field(default=20.0, ge=0, le=180)
     shifted: float = Field(default=0.5, ge=0, le=1)
     limited: float = Field(default=0.17, ge=0, le=1)
-    footprint_m: float = Field(default=100.0, gt=0)
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:

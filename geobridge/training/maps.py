@@ -129,7 +129,7 @@ class MapSource:
 
     Args:
         settings: `maps` names georeferenced rasters, folders of them, or folders of XYZ tiles (of
-            which the finest zoom is taken); `looks.footprint_m` is the side of a footprint;
+            which the finest zoom is taken); `footprint_m` is the side of a footprint;
             `pixels` the side at which a footprint is held (1.5 times the model's by default).
         preprocess: of the model, by view.
         seed: decides which footprints are drawn, and how they look where no generator does.
@@ -154,7 +154,7 @@ class MapSource:
         self.name = ", ".join(str(path) for path in maps)
         self.seed = seed
         self.looks: LooksConfig = settings.looks
-        self.footprint_m = self.looks.footprint_m
+        self.footprint_m = settings.footprint_m
         self.size = _side_of(preprocess)
         sources = [source for path in maps for source in _find_maps(path)]
         surveyed = [_survey(name, source, self.footprint_m) for name, source in sources]
@@ -254,6 +254,22 @@ class MapSource:
                 for y, x, number in zip(lat, lon, self._layer[taken], strict=True)
             ],
         )
+
+    def ground_around(
+        self, rows: Sequence[int], generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """Places with the ground around them, on any of the maps that show them.
+
+        Args:
+            rows: n places.
+            generator: chooses among the maps.
+
+        Returns:
+            Squares uint8 (n, 3, P, P), north up, and the footprint's side as a share of theirs.
+        """
+        taken = np.asarray(rows, np.int64)
+        mapped = self._patches(taken, self._layer[taken])
+        return self._other_dates(taken, mapped, generator), self._held_px / self._patch_px
 
     def _fixed_generator(self, rows: NDArray[np.int64]) -> torch.Generator:
         key = hashlib.blake2b(f"{self.seed} {rows.tolist()}".encode(), digest_size=7).digest()

@@ -13,14 +13,12 @@ from geobridge.errors import ModelError, RasterError, TrainingError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training.adapt import LOOKS, adapt
 from geobridge.training.config import SourceSettings
-from geobridge.training.looks import LooksConfig
 from geobridge.training.maps import MapSource
 
 
 def found_first(model, town_map):
     """Share of 200 unseen photos of the town that find their own footprint before the others."""
-    looks = LooksConfig(**(LOOKS.model_dump() | {"footprint_m": 100.0}))
-    source = MapSource(SourceSettings(maps=[town_map], looks=looks), model.config.preprocess, 7)
+    source = MapSource(SourceSettings(maps=[town_map], looks=LOOKS), model.config.preprocess, 7)
     source.cache(town_map.parent)
     batch = source.draw(range(200), torch.Generator().manual_seed(99))
     drone = model.embed_prepared("drone", batch.pictures["drone"])

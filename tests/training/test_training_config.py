@@ -220,6 +220,8 @@ def test_a_change_that_is_none_is_refused(change, sentence, tmp_path):
         ({"data": {"train": [{"world": {}, "split": "train"}]}},
          "'split' means nothing beside 'world': leave it out"),
         ({"data": {"train": [{"world": {}, "pixels": 64}]}}, "'pixels' means nothing"),
+        ({"data": {"train": [{"places": "a", "footprint_m": 50}]}},
+         "'footprint_m' means nothing beside 'places': leave it out"),
         ({"data": {"train": [{"maps": ["a.tif"], "look": "ground"}]}}, "'look' means nothing"),
         ({"data": {"train": [{"places": "a", "views": ["air"]}]}},
          "at 'data.train.0.views.0': Input should be 'drone', 'street', 'satellite' or 'text'"),

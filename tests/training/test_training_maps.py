@@ -46,9 +46,9 @@ def ramps(height=120, width=160):
     return pixels
 
 
-def source(*paths, seed=0, pixels=None, **looks):
+def source(*paths, seed=0, pixels=None, footprint_m=40.0, **looks):
     settings = SourceSettings(
-        maps=list(paths), pixels=pixels, looks=LooksConfig(**{"footprint_m": 40.0, **looks})
+        maps=list(paths), pixels=pixels, footprint_m=footprint_m, looks=LooksConfig(**looks)
     )
     return MapSource(settings, PREPROCESS, seed)
 
