@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from geobridge.errors import ModelError
 from geobridge.imagery.preprocess import Preprocess
-from geobridge.views import VIEWS, Modality, View
+from geobridge.views import LETTERS, MODALITIES, VIEWS, Modality, View
 
 ImageKind = Literal[
     "resnet", "clip", "siglip", "siglip2", "dinov2", "dinov2_with_registers", "dinov3_vit"
@@ -41,6 +42,22 @@ def refuse_unknown_keys(data: Any, known: list[str], where: str) -> None:
             close = difflib.get_close_matches(str(key), known, n=1)
             suggestion = f"did you mean {close[0]!r}?" if close else f"known keys: {known}."
             raise ValueError(f"{where} has no key {key!r}: {suggestion}")
+
+
+def read_modality(word: Any, known: Sequence[str] = MODALITIES) -> Any:
+    """A modality by its name or its letter (`S`); what is no word at all is given back as it is.
+
+    Raises:
+        ValueError: there is none of this name; suggests the closest one that is known.
+    """
+    if not isinstance(word, str):
+        return word
+    name = LETTERS.get(word.upper(), word)
+    if name not in known:
+        close = difflib.get_close_matches(word.lower(), known, n=1)
+        suggestion = f"did you mean {close[0]!r}?" if close else "name one of them."
+        raise ValueError(f"{word!r} is none of {', '.join(known)}: {suggestion}")
+    return name
 
 
 class Settings(BaseModel):

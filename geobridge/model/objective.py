@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from geobridge.errors import ModelError
-from geobridge.model.config import Settings
-from geobridge.views import LETTERS, VIEWS, Modality, View
+from geobridge.model.config import Settings, read_modality
+from geobridge.views import VIEWS, Modality, View
 
 Edge = tuple[Modality, Modality]
 
@@ -94,7 +94,7 @@ class ObjectiveConfig(Settings):
     @classmethod
     def _read_views(cls, value: Any) -> Any:
         is_list = isinstance(value, list | tuple)
-        return tuple(_word(view) for view in value) if is_list else value
+        return tuple(read_modality(view, VIEWS) for view in value) if is_list else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -424,9 +424,6 @@ def _earth_centred_m(lat: Tensor, lon: Tensor) -> Tensor:
 def _read_edge(edge: Any) -> Any:
     """`[drone, satellite]`, `D-S` or `drone-satellite` as a pair of words."""
     parts = edge.split("-") if isinstance(edge, str) else edge
-    return tuple(_word(part) for part in parts) if isinstance(parts, list | tuple) else parts
-
-
-def _word(modality: Any) -> Any:
-    """A modality by its name or its letter."""
-    return LETTERS.get(modality.upper(), modality) if isinstance(modality, str) else modality
+    if not isinstance(parts, list | tuple):
+        return parts
+    return tuple(read_modality(part, VIEWS) for part in parts)

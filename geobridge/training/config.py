@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from geobridge.errors import MissingExtraError, TrainingError
-from geobridge.model.config import Settings, first_problem
+from geobridge.model.config import Settings, first_problem, read_modality
 from geobridge.model.objective import ObjectiveConfig
 from geobridge.training.looks import LooksConfig
 from geobridge.training.negatives import NegativesConfig
 from geobridge.training.parameters import ParametersConfig
+from geobridge.views import Modality
 
 try:
     import yaml
@@ -37,8 +38,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _IDLE: dict[Kind, tuple[str, ...]] = {
     "places": ("footprint_m",),
     "table": ("footprint_m",),
-    "world": ("split", "views", "look", "cache", "pixels", "footprint_m"),
-    "maps": ("split", "views", "look", "cache"),
+    "world": ("split", "look", "cache", "pixels", "footprint_m"),
+    "maps": ("split", "modalities", "look", "cache"),
 }
 _BYTES_AND_MARKS = 259
 
@@ -83,8 +84,10 @@ class SourceSettings(Settings):
         maps: georeferenced rasters; random footprints of them are the places.
         per_batch: places of this set in each batch of each process.
         split: only places of this split; all of them where it is left out. Of files alone, as
-            the next two and `cache` are.
-        views: only these modalities; all by default. Places left without a picture are left out.
+            `look` and `cache` are.
+        modalities: only these, by name or letter (`[D, S, T]`); all by default. Nothing else is
+            read, decoded or encoded, and places left without a picture are left out. Not of
+            `maps`, which are seen as drone and as satellite.
         look: `aligned` pictures are views of their own, seen with slight changes; `ground`
             pictures are seen twice through random footprints, as a drone and as a satellite.
         pixels: side at which aerial pictures are held; the model's own size by default. Not of a
@@ -101,12 +104,17 @@ class SourceSettings(Settings):
     maps: list[Path] | None = Field(default=None, min_length=1)
     per_batch: int = Field(default=64, ge=1)
     split: str | None = None
-    views: list[Literal["drone", "street", "satellite", "text"]] | None = None
+    modalities: list[Modality] | None = Field(default=None, min_length=1)
     look: Look = "aligned"
     pixels: int | None = Field(default=None, ge=8)
     footprint_m: float = Field(default=100.0, gt=0)
     cache: bool = True
     looks: LooksConfig = LooksConfig()
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _read_modalities(cls, value: Any) -> Any:
+        return [read_modality(word) for word in value] if isinstance(value, list) else value
 
     @property
     def kind(self) -> Kind:

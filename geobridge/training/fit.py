@@ -724,7 +724,8 @@ def _facts_of(
 ) -> SetFacts:
     note = f"split {settings.split}" if settings.split else ""
     if isinstance(source, WorldSource):
-        return SetFacts(source.name, role, None, MODALITIES, note)
+        shown = [modality for modality in MODALITIES if source.shows(modality)]
+        return SetFacts(source.name, role, None, shown, note)
     held = [modality for modality in MODALITIES if source.has(modality).any()]
     return SetFacts(source.name, role, len(source), held, note)
 

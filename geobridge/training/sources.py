@@ -24,7 +24,7 @@ from geobridge.training.batch import Batch, Source, join_batches
 from geobridge.training.config import SourceSettings
 from geobridge.training.looks import LooksConfig, near_looks, random_street, two_looks
 from geobridge.training.pictures import PictureStore, Progress
-from geobridge.views import VIEWS, Modality, View
+from geobridge.views import MODALITIES, VIEWS, Modality, View
 from geobridge.world.dataset import WorldBatch, WorldDataset
 from geobridge.world.planet import World
 
@@ -61,7 +61,7 @@ def read_records(settings: SourceSettings) -> list[Record]:
 
     Raises:
         TrainingError: a table breaks its format, contradicts itself or names pictures that do not
-            exist, or nothing is left after choosing `split` and `views`.
+            exist, or nothing is left after choosing `split` and `modalities`.
         PlacesError: a places data set breaks its format, or lacks the split.
         PositionError: a position in a table is none.
     """
@@ -70,7 +70,7 @@ def read_records(settings: SourceSettings) -> list[Record]:
         if settings.table
         else _of_places(cast(Path, settings.places), settings.split)
     )
-    wanted = settings.views
+    wanted = settings.modalities
     if wanted is not None:
         for record in records:
             record.pictures = {v: path for v, path in record.pictures.items() if v in wanted}
@@ -78,8 +78,8 @@ def read_records(settings: SourceSettings) -> list[Record]:
     records = [record for record in records if record.pictures]
     if not records:
         raise TrainingError(
-            f"{settings.table or settings.places} holds no place with a picture of the views "
-            f"asked for: check its columns, `split` and `views`."
+            f"{settings.table or settings.places} holds no place with a picture of what is "
+            f"asked for: check its columns, `split` and `modalities`."
         )
     if settings.table:  # a places data set was checked when it was read
         _check_pictures(records)
@@ -247,7 +247,7 @@ class PictureSource:
         if any("street" in record.pictures for record in self.records):
             raise TrainingError(
                 f"{self.name} has street pictures, which are no pictures of the ground from "
-                f"above: take `look: aligned`, or leave them out with `views`."
+                f"above: take `look: aligned`, or leave them out with `modalities`."
             )
         seen, mapped = self.preprocess.get("drone"), self.preprocess.get("satellite")
         if seen is None or mapped is None or seen.height != mapped.height:
@@ -436,6 +436,9 @@ class WorldSource:
         options.setdefault("size", max(item.height for item in preprocess.values()))
         options["places_per_visit"] = settings.per_batch // self.towns
         try:
+            if settings.modalities is not None:
+                left_out = dict.fromkeys(set(MODALITIES) - set(settings.modalities), 1.0)
+                options["missing"] = {**(options.get("missing") or {}), **left_out}
             self.dataset = WorldDataset(**options, rank=rank, world_size=world_size)
         except TypeError as error:
             raise TrainingError(
@@ -450,7 +453,7 @@ class WorldSource:
     @property
     def texts(self) -> list[str]:
         """Sentences of places of a town in each region: what words the planet knows."""
-        return list(self._tell())
+        return list(self._tell()) if self.shows("text") else []
 
     def _tell(self) -> Iterator[str]:
         for number in range(len(self.dataset.regions)):

@@ -459,10 +459,12 @@ def test_edges_are_written_as_words_or_letters(written):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_edges": ["D-T"]}, "'drone', 'street' or 'satellite'"),
+        ({"image_edges": ["D-T"]}, "'T' is none of drone, street, satellite: name one"),
+        ({"image_edges": ["drone-satelite"]}, "did you mean 'satellite'"),
+        ({"image_edges": ["D"]}, "Field required"),
         ({"image_edges": ["D-D"]}, "two different views"),
         ({"image_edges": ["D-S", "S-D"]}, "each pair once"),
-        ({"image_edges": ["DS"]}, "Field required"),
+        ({"image_edges": ["DS"]}, "'DS' is none of drone"),
         ({"image_edges": "D-S"}, "valid tuple"),
         ({"image_edges": [3]}, "valid tuple"),
         ({"text_views": ["drone", "D"]}, "twice"),

@@ -223,8 +223,15 @@ def test_a_change_that_is_none_is_refused(change, sentence, tmp_path):
         ({"data": {"train": [{"places": "a", "footprint_m": 50}]}},
          "'footprint_m' means nothing beside 'places': leave it out"),
         ({"data": {"train": [{"maps": ["a.tif"], "look": "ground"}]}}, "'look' means nothing"),
-        ({"data": {"train": [{"places": "a", "views": ["air"]}]}},
-         "at 'data.train.0.views.0': Input should be 'drone', 'street', 'satellite' or 'text'"),
+        ({"data": {"train": [{"places": "a", "modalities": ["satelite"]}]}},
+         "at 'data.train.0.modalities': 'satelite' is none of .*: did you mean 'satellite'"),
+        ({"data": {"train": [{"places": "a", "modalities": ["air"]}]}},
+         "'air' is none of drone, street, satellite, text: name one of them"),
+        ({"data": {"train": [{"places": "a", "modalities": []}]}}, "at least 1 item"),
+        ({"data": {"train": [{"places": "a", "modality": ["drone"]}]}},
+         "has no key 'modality': did you mean 'modalities'"),
+        ({"data": {"train": [{"maps": ["a.tif"], "modalities": ["drone"]}]}},
+         "'modalities' means nothing beside 'maps': leave it out"),
         ({"data": {"validation": [{"world": {}}]}}, "at 'data': .* `geobridge world build`"),
         ({"model": {"init": "mini"}}, "either from a `preset` or from `init`: name one"),
         ({"model": {"preset": None}}, "either from a `preset` or from `init`: name one"),
@@ -258,6 +265,12 @@ def test_a_value_that_does_not_fit_is_named(changes, sentence):
         tiny_run("here", **changes)
 
 
+def test_modalities_have_letters_too():
+    data = {"train": [{"places": "a", "modalities": ["drone", "S", "t"]}]}
+
+    assert tiny_run("here", data=data).data.train[0].modalities == ["drone", "satellite", "text"]
+
+
 @pytest.mark.parametrize(
     ("train", "validation"),
     [
@@ -266,7 +279,7 @@ def test_a_value_that_does_not_fit_is_named(changes, sentence):
         ({"places": "a"}, {"places": "a", "split": "val"}),
         (
             {"table": "a.csv", "split": "val"},
-            {"table": "a.csv", "split": "val", "views": ["drone"]},
+            {"table": "a.csv", "split": "val", "modalities": ["drone"]},
         ),
     ],
 )

@@ -360,7 +360,7 @@ def test_edges_that_no_place_teaches_are_said_or_refused_where_they_are_named(
 
 
 def test_a_run_that_nothing_teaches_is_refused(tiny_config, tiny_places):
-    data = one_set(places=str(tiny_places), views=["drone"])
+    data = one_set(places=str(tiny_places), modalities=["drone"])
     with pytest.raises(TrainingError, match="with both modalities of drone-street, street-satell"):
         checked(tiny_config(data=data))
 

@@ -21,12 +21,14 @@ from training_stage import (
 from geobridge.errors import ImageError, PlacesError, PositionError, TrainingError, WorldError
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.training import pictures as pictures_module
 from geobridge.training.batch import Batch
 from geobridge.training.config import SourceSettings
 from geobridge.training.looks import near_looks, random_street, two_looks
 from geobridge.training.sources import PictureSource, WorldSource, read_records
 from geobridge.views import VIEWS
 from geobridge.world.dataset import WorldDataset
+from geobridge.world.planet import Town
 
 SQUARE = Preprocess(16, 16)
 PREPROCESS = {"drone": SQUARE, "street": Preprocess(16, 64, fit="angular"), "satellite": SQUARE}
@@ -70,21 +72,21 @@ def test_places_with_pictures_are_read_and_a_text_alone_is_left_out(tiny_places)
 
 def test_a_split_and_views_choose_places(tiny_places):
     val = read_records(SourceSettings(places=tiny_places, split="val"))
-    street = read_records(SourceSettings(places=tiny_places, views=["street", "text"]))
+    street = read_records(SourceSettings(places=tiny_places, modalities=["street", "text"]))
 
     assert [record.name for record in val] == ["p12", "p13", "p14", "p15"]
     assert [record.name for record in street if set(record.pictures) != {"street"}] == []
     assert len(street) == TRAIN + VAL - 3
     assert street[0].texts == [tell(0)]
-    without = read_records(SourceSettings(places=tiny_places, views=["drone"]))
+    without = read_records(SourceSettings(places=tiny_places, modalities=["drone"]))
     assert all(not record.texts for record in without)
 
 
 def test_a_missing_split_or_view_is_refused(tiny_places, tmp_path):
     with pytest.raises(PlacesError, match="no split 'test': choose one of train, val"):
         read_records(SourceSettings(places=tiny_places, split="test"))
-    with pytest.raises(TrainingError, match="holds no place with a picture of the views asked for"):
-        read_records(SourceSettings(places=tiny_places, views=["text"]))
+    with pytest.raises(TrainingError, match="holds no place with a picture of what is asked"):
+        read_records(SourceSettings(places=tiny_places, modalities=["text"]))
     with pytest.raises(PlacesError, match="is no places data set"):
         read_records(SourceSettings(places=tmp_path))
 
@@ -170,7 +172,7 @@ def test_a_split_of_a_table_is_chosen_or_named(tmp_path):
 def test_pictures_of_views_and_splits_that_are_left_out_may_be_missing(tmp_path):
     path = table(tmp_path, "drone,satellite,split\ngone.jpg,a.jpg,train\ngone.jpg,b.jpg,val\n")
 
-    found = SourceSettings(table=path, split="train", views=["satellite"])
+    found = SourceSettings(table=path, split="train", modalities=["satellite"])
 
     assert len(read_records(found)) == 1
 
@@ -246,7 +248,7 @@ def test_the_same_generator_draws_the_same_and_another_something_else(tiny_place
 
 def test_looks_are_those_of_the_settings(tiny_places):
     looks = {"sensor": 0, "near_turn_deg": 90}
-    source = open_source(places=tiny_places, looks=looks, views=["drone"])
+    source = open_source(places=tiny_places, looks=looks, modalities=["drone"])
     plain = source.draw([0, 1], None).pictures["drone"]
 
     seen = source.draw([0, 1], generator(5)).pictures["drone"]
@@ -256,7 +258,7 @@ def test_looks_are_those_of_the_settings(tiny_places):
 
 
 def test_street_looks_are_panoramas(tiny_places):
-    source = open_source(places=tiny_places, views=["street"])
+    source = open_source(places=tiny_places, modalities=["street"])
     plain = source.draw([0, 1], None).pictures["street"]
 
     seen = source.draw([0, 1], generator(5)).pictures["street"]
@@ -420,7 +422,7 @@ def test_ground_has_no_street_pictures(tiny_places):
     with pytest.raises(TrainingError, match="has street pictures, which are no pictures of the g"):
         open_source(places=tiny_places, look="ground")
 
-    source = open_source(places=tiny_places, look="ground", views=["satellite", "text"])
+    source = open_source(places=tiny_places, look="ground", modalities=["satellite", "text"])
     assert source.draw([0], generator()).modalities == ("drone", "satellite", "text")
 
 
@@ -442,9 +444,9 @@ def test_ground_needs_a_model_that_sees_drone_and_satellite_at_one_size(preproce
 REGIONS = ["danube", "mesa"]
 
 
-def planet(rank=0, world_size=1, per_batch=4, **world):
+def planet(rank=0, world_size=1, per_batch=4, modalities=None, **world):
     options = {"regions": REGIONS, "towns_per_batch": 2, "dates_per_visit": 3, "size": 16}
-    settings = SourceSettings(world=options | world, per_batch=per_batch)
+    settings = SourceSettings(world=options | world, per_batch=per_batch, modalities=modalities)
     return WorldSource(settings, PREPROCESS, rank, world_size)
 
 
@@ -493,6 +495,39 @@ def test_the_planet_lacks_what_it_is_told_to_lack():
     batch = source.at(0, generator())
 
     assert (source.shows("street"), source.shows("text")) == (False, True)
+    assert batch.modalities == ("drone", "satellite", "text")
+
+
+def test_a_planet_of_fewer_modalities_draws_nothing_else(monkeypatch):
+    drawn = []
+    shots = Town.shots
+
+    def watched(town, place, *rest, views, **options):
+        drawn.extend(views)
+        return shots(town, place, *rest, views=views, **options)
+
+    monkeypatch.setattr(Town, "shots", watched)
+    source = planet(modalities=["drone", "satellite"], per_batch=2)
+
+    assert source.at(0, generator()).modalities == ("drone", "satellite")
+    assert set(drawn) == {"drone", "satellite"}
+    assert source.texts == []
+
+
+def test_what_is_left_out_of_a_source_is_never_decoded(tiny_places, tmp_path, monkeypatch):
+    opened = []
+    read = pictures_module.read_image
+    monkeypatch.setattr(
+        pictures_module,
+        "read_image",
+        lambda path, **how: opened.append(path.parent.name) or read(path, **how),
+    )
+    source = open_source(places=tiny_places, modalities=["drone", "satellite", "text"])
+
+    source.cache(tmp_path)
+    batch = source.draw(range(TRAIN), generator())
+
+    assert set(opened) == {"drone", "satellite"}
     assert batch.modalities == ("drone", "satellite", "text")
 
 

@@ -74,7 +74,7 @@ def test_places_are_embedded_in_parts_and_keep_their_rows(model, tiny_places, mo
 
 def test_a_direction_counts_the_sets_that_have_it(model, tiny_places, tiny_table):
     sources = [
-        open_source(model, places=tiny_places, split="val", views=["drone", "satellite"]),
+        open_source(model, places=tiny_places, split="val", modalities=["drone", "satellite"]),
         open_source(model, table=tiny_table),
     ]
 
@@ -103,7 +103,7 @@ def test_what_no_place_has_together_is_left_out(model, tmp_path, tiny_places):
 
 
 def test_without_a_direction_the_score_is_zero(model, tiny_places):
-    found = validate(model, [open_source(model, places=tiny_places, views=["drone"])])
+    found = validate(model, [open_source(model, places=tiny_places, modalities=["drone"])])
 
     assert found == Validation({}, {})
     assert found.score == 0.0
