@@ -5,6 +5,7 @@ GEOBRIDGE_KILLS=200 pytest tests/curation/test_curation_kills.py -s      # more 
 
 import hashlib
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ground_stage import offsets, paint, write_tiles
 from kill_stage import WatchedImagery, WatchedProvider, Watcher, watched_chat
 from provider_servers import Shot, jpeg
 
+from geobridge.curation.state import read_notes
 from geobridge.curation.workspace import Workspace
 
 KILLS = int(os.environ.get("GEOBRIDGE_KILLS", "20"))
@@ -127,6 +129,19 @@ def contents(out):
     }
 
 
+def points(events):
+    """Events to be killed at: one by chance out of each of as many equal parts of the run."""
+    count = min(KILLS, events)
+    edges = np.linspace(0, events, count + 1).astype(int)
+    return np.random.default_rng(6).integers(edges[:-1], edges[1:]).tolist()
+
+
+def under_way(out):
+    """The stage that a folder's notes say is not finished."""
+    begun = read_notes(out).items()
+    return next((name for name, note in begun if not note["whose"]), "between stages")
+
+
 def test_the_town_has_something_of_everything(town):
     workspace = Workspace(town.folder / "whole")
     kept = {name: workspace.read(name)["kept"] for name in
@@ -157,22 +172,21 @@ def test_two_runs_that_nothing_interrupts_leave_the_same_bytes(town):
 def test_a_run_killed_at_many_points_asks_for_nothing_twice_and_loses_no_row(town, capsys):
     watcher, out = town.watcher, town.folder / "killed"
     watcher.asked.clear()
-    rng = np.random.default_rng(6)
-    points = np.sort(rng.choice(len(town.events), min(KILLS, len(town.events)), replace=False))
-    killed = []
+    killed = Counter()
 
-    for point in points.tolist():
+    for point in points(len(town.events)):
         # Threads may have brought what comes next about already: then it is the one after that.
         ended = watcher.curate(town.config, out, fatal=town.events[point:])
         assert not ended, town.events[point]
-        killed.append(watcher.events[-1])
+        killed[under_way(out)] += 1
     assert watcher.curate(town.config, out)
     # By the servers' own count: twice is only what was under way when the process died.
     again = {name: count - 1 for name, count in watcher.asked.items() if count > 1}
     with capsys.disabled():
         print(
-            f"\n{len(killed)} kills at {len(set(killed))} of {len(town.events)} points; "
-            f"{sum(watcher.asked.values())} requests of {len(town.asked)} answers, "
+            f"\n{killed.total()} kills in {len(town.events)} events ("
+            + ", ".join(f"{name} {count}" for name, count in killed.items())
+            + f"); {sum(watcher.asked.values())} requests of {len(town.asked)} answers, "
             f"{sum(again.values())} of them again, {len(watcher.in_flight)} in flight when killed"
         )
 
