@@ -114,11 +114,22 @@ class ObjectiveConfig(Settings):
     @model_validator(mode="after")
     def _nothing_idle(self) -> Self:
         """What would say nothing is refused; a resolved configuration names every default."""
-        usual = type(self).model_fields
-        if self.anchors == "text-only" and self.image_edges != usual["image_edges"].default:
-            raise ValueError("image_edges mean nothing beside anchors 'text-only': leave one out")
-        if self.anchors == "none" and self.text_soft_targets:
-            raise ValueError("text_soft_targets mean nothing beside anchors 'none': leave one out")
+        texts = any("text" in edge for edge in self.edges())
+        idle = {
+            "image_edges": self.anchors == "text-only" and "anchors 'text-only'",
+            "text_views": self.anchors == "none" and "anchors 'none'",
+            "text_soft_targets": not texts and "an objective without text",
+            "same_text": not texts and "an objective without text",
+            "initial_bias": self.loss != "sigmoid" and f"loss {self.loss!r}",
+        }
+        for name, beside in idle.items():
+            if beside and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing beside {beside}: leave one out")
+        if self.false_negatives == "positive" and not (self.radius_m or (texts and self.same_text)):
+            raise ValueError(
+                "false_negatives means nothing where none are looked for: set radius_m, or leave "
+                "it out"
+            )
         return self
 
     def edges(self) -> tuple[Edge, ...]:

@@ -159,6 +159,18 @@ class DataSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _validation_is_plain(self) -> Self:
+        """Validation sees all places of a set once and plainly; maps alone are looked at twice."""
+        for source in self.validation:
+            for name in ("per_batch", "looks")[: 1 if source.kind == "maps" else 2]:
+                if getattr(source, name) != SourceSettings.model_fields[name].default:
+                    which = source.places or source.table or "of maps"
+                    raise ValueError(
+                        f"{name} means nothing for the validation set {which}: leave it out"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _roles_are_apart(self) -> Self:
         """Places have one role: they teach, or choose the best checkpoint, or are the test's."""
         if any(source.split == "test" for source in (*self.train, *self.validation)):
@@ -253,6 +265,15 @@ class FitSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _divides_between_processes(self) -> Self:
+        if self.strategy == "fsdp" and self.devices * self.nodes == 1:
+            raise ValueError(
+                "fsdp divides the model between processes, and there is one: raise devices or "
+                "nodes, or leave strategy out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _average_is_whole(self) -> Self:
         if self.ema and self.strategy == "fsdp":
             raise ValueError("ema averages whole weights, and fsdp divides them: leave one out")
@@ -292,6 +313,33 @@ class TrainConfig(Settings):
     parameters: ParametersConfig = ParametersConfig()
     optimizer: OptimizerSettings = OptimizerSettings()
     fit: FitSettings
+
+    @model_validator(mode="after")
+    def _start_is_read(self) -> Self:
+        """What describes drawn weights is refused beside trained ones."""
+        usual = ObjectiveConfig.model_fields["initial_temperature"].default
+        if self.model.init and self.objective.initial_temperature != usual:
+            raise ValueError(
+                "objective.initial_temperature is of drawn weights, and the model of model.init "
+                "has its own: leave it out"
+            )
+        if self.model.init and self.fit.standardize:
+            raise ValueError(
+                "fit.standardize is for drawn weights, and would take the biases of the model of "
+                "model.init away: set it to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _negatives_have_places(self) -> Self:
+        drawn = all(source.kind == "world" for source in self.data.train)
+        if drawn and self.negatives.kind != "random":
+            raise ValueError(
+                f"negatives.kind {self.negatives.kind!r} means nothing for a planet that is drawn "
+                f"while training: its neighbours come with towns_per_batch, so set "
+                f"negatives.kind=random"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_resolved(self) -> Self:

@@ -82,6 +82,13 @@ class ParametersConfig(Settings):
             raise ValueError("train 'last' needs last_layers, a number of blocks (the paper's: 3)")
         if self.train != "last" and self.last_layers is not None:
             raise ValueError(f"last_layers is for train 'last', not for {self.train!r}")
+        no_block = self.train in ("heads", "adapters")
+        if no_block and (self.layer_decay != 1 or self.gradient_checkpointing):
+            raise ValueError(
+                f"layer_decay and gradient_checkpointing are for blocks, and train "
+                f"{self.train!r} leaves them all as they are: set them to 1 and false, or choose "
+                f"'all' or 'last'"
+            )
         if self.lora and self.train not in ("all", "last"):
             raise ValueError(
                 f"lora adapts blocks, and train {self.train!r} leaves them all as they are: "

@@ -475,6 +475,14 @@ def test_edges_are_written_as_words_or_letters(written):
         ({"text_soft_targets": 1.1}, "less than or equal to 1"),
         ({"radius_m": -1}, "greater than or equal to 0"),
         ({"initial_temperature": 0.001}, "below 1 / max_scale"),
+        (
+            {"anchors": "none", "text_views": ["S"]},
+            "text_views means nothing beside anchors 'none'",
+        ),
+        ({"text_views": [], "text_soft_targets": 0.1}, "beside an objective without text"),
+        ({"anchors": "none", "same_text": False}, "same_text means nothing beside an objective"),
+        ({"initial_bias": -5.0}, "initial_bias means nothing beside loss 'info_nce'"),
+        ({"same_text": False, "false_negatives": "positive"}, "none are looked for: set radius_m"),
         ({"label_smothing": 0.1}, "did you mean 'label_smoothing'"),
     ],
 )

@@ -257,7 +257,7 @@ def test_another_number_of_processes_than_asked_for_is_refused(started, told, wo
 def test_one_process_needs_nothing_that_joins(started):
     started()
 
-    assert choose_strategy(asked(strategy="fsdp")) == "auto"
+    assert choose_strategy(asked()) == "auto"
     assert type(choose_strategy(asked(devices=2))).__name__ == "JointStrategy"
     assert type(choose_strategy(asked(devices=2, strategy="fsdp"))).__name__ == "ShardedStrategy"
 
