@@ -17,30 +17,34 @@ _UNKNOWN = "not stated"
 
 
 def write_card(
-    path: Path, places: pd.DataFrame, pictures: Sequence[Mapping[str, Any]], apart_m: float
+    path: Path,
+    places: pd.DataFrame,
+    pictures: Sequence[Mapping[str, Any]],
+    *,
+    left_out: int,
+    apart_m: float,
 ) -> None:
     """Write the card of a data set; the same tables give the same bytes.
 
     Args:
         path: of the card.
-        places: the table of the stage `publish`: place_id, country, near_border, split, kept.
+        places: country (None at sea), near_border and split of each place.
         pictures: rows of the table of pictures.
+        left_out: places that are not published.
         apart_m: least distance between places of two splits.
     """
-    kept = places[places["kept"]]
     frame = pd.DataFrame(list(pictures))
-    left_out = len(places) - len(kept)
     parts = [
         "# Places\n",
-        f"{len(kept):,} places with {len(frame):,} pictures, in `places.parquet` (GeoParquet, one "
-        f"row a place) and the folders beside it. `pictures.parquet` tells of each picture whom "
-        f"it comes from, its licence, whom to name, its date, its ground resolution and its "
+        f"{len(places):,} places with {len(frame):,} pictures, in `places.parquet` (GeoParquet, "
+        f"one row a place) and the folders beside it. `pictures.parquet` tells of each picture "
+        f"whom it comes from, its licence, whom to name, its date, its ground resolution and its "
         f"SHA-256. {left_out:,} more places were left out when this was published.\n",
         _warning(frame),
         f"Places of different splits are at least {apart_m:g} m apart.\n",
-        _counts("Splits", "split", kept["split"]),
-        _counts("Countries", "country", kept["country"].fillna("at sea")),
-        _border_note(int(kept["near_border"].sum())),
+        _counts("Splits", "split", places["split"]),
+        _counts("Countries", "country", places["country"].fillna("at sea")),
+        _border_note(int(places["near_border"].sum())),
         _views(frame),
         _by_view("Dates", "year", frame, frame["captured"].map(_year)),
         _by_view("Providers", "provider", frame, frame["provider"]),

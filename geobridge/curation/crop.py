@@ -8,9 +8,11 @@
 is laid around it, so that both show the same place.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import geopandas
@@ -143,7 +145,12 @@ def _crops(
     """The rows of one panorama, their pictures written."""
     rows = [dict(row) for row in planned]
     try:
-        street = _street_picture(workspace, config, panorama)
+        street = street_picture(
+            workspace.folder / panorama["path"],
+            config,
+            bool(panorama.get("is_360", True)),
+            float(panorama["heading_deg"]),
+        )
     except (ImageError, UnfitError) as error:
         return [{**row, "reason": row["reason"] or str(error)} for row in rows]
     for row in (row for row in rows if row["reason"] is None):
@@ -189,23 +196,27 @@ def _row(panorama: Mapping[str, Any], side_m: float) -> dict[str, Any]:
     }
 
 
-def _street_picture(
-    workspace: Workspace, config: CropConfig, panorama: Mapping[str, Any]
-) -> Picture:
+def street_picture(path: Path, config: CropConfig, is_360: bool, heading_deg: float) -> Picture:
     """A panorama turned north, or a plain photo as it is, reduced to the width that is wanted.
+
+    Args:
+        path: of the file as it was downloaded.
+        config: whether and how wide.
+        is_360: whether it goes all the way round.
+        heading_deg: compass of its middle column, NaN where it is not known.
 
     Raises:
         ImageError: it cannot be read.
         UnfitError: its heading is not known.
     """
-    whole = bool(panorama.get("is_360", True))
-    if whole and config.turn_north and pd.isna(panorama["heading_deg"]):
+    turns = is_360 and config.turn_north
+    if turns and math.isnan(heading_deg):
         raise UnfitError("the panorama's heading is not known, so it cannot be turned north")
     # A panorama is at least twice as wide as high.
-    least = config.street_width // 2 if whole else config.street_width
-    picture = read_image(workspace.folder / panorama["path"], min_side=least)
-    if whole and config.turn_north:
-        picture = panorama_columns(picture, -float(panorama["heading_deg"]))
+    least = config.street_width // 2 if is_360 else config.street_width
+    picture = read_image(path, min_side=least)
+    if turns:
+        picture = panorama_columns(picture, -heading_deg)
     return coarsen(picture, max(1.0, picture.shape[1] / config.street_width))
 
 

@@ -98,10 +98,11 @@ class Ground:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture, uint8 (H, W, 3), and what is known of it."""
+    """A picture, uint8 (H, W, 3), what is known of it, and its raster (None: it is of tiles)."""
 
     picture: Picture
     facts: RasterFacts
+    raster: str | None = None
 
 
 class Source(Protocol):

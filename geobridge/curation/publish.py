@@ -9,23 +9,35 @@
 Everything is the same, byte for byte, when it is made from the same tables and pictures.
 """
 
-import hashlib
 import io
-import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import geobridge
 from geobridge.curation.card import write_card
 from geobridge.curation.countries import countries_at
+from geobridge.curation.http import without_secrets
 from geobridge.curation.licences import may_be_redistributed
-from geobridge.curation.rasters import is_address
+from geobridge.curation.rasters import digest, file_digest, is_address
+from geobridge.curation.recipes import FILE_NAME as RECIPE
+from geobridge.curation.recipes import (
+    PICTURE_COLUMNS,
+    GroundOrigin,
+    PictureRow,
+    Recipe,
+    RecipePicture,
+    RecipePlace,
+    RecipeRaster,
+    StreetOrigin,
+    versions,
+    write_recipe,
+)
 from geobridge.curation.splits import SplitConfig, split_places
 from geobridge.curation.state import read_notes
 from geobridge.curation.workspace import Workspace
@@ -42,13 +54,6 @@ FOLDER = "places"
 """Of the data set, in the curation's folder."""
 
 PICTURES = "pictures.parquet"
-RECIPE = "recipe.json"
-
-PICTURE_COLUMNS = (
-    *("place_id", "view", "path", "provider", "licence", "attribution", "captured", "gsd_m"),
-    "sha256",
-)
-"""Of the table of pictures."""
 
 
 class PublishConfig(Settings):
@@ -79,7 +84,8 @@ class _Picture:
         attribution: whom to name, or None.
         captured: ISO date or date-time, or None.
         gsd_m: ground metres a pixel, or None.
-        origin: what it takes to make it again.
+        origin: what it takes to make it again; its raster is that of the tables.
+        source: the file it was made of, relative to the curation's folder, where there is one.
     """
 
     view: View
@@ -89,12 +95,18 @@ class _Picture:
     attribution: str | None
     captured: str | None
     gsd_m: float | None
-    origin: dict[str, Any]
+    origin: GroundOrigin | StreetOrigin
+    source: str | None = None
 
     @property
     def published(self) -> str:
         """Its path in the data set."""
         return PurePosixPath(self.path).relative_to("pictures").as_posix()
+
+    def columns(self, place_id: str, digest: str) -> dict[str, Any]:
+        """Of the table of pictures."""
+        own = {name: getattr(self, name) for name in PICTURE_COLUMNS if hasattr(self, name)}
+        return {**own, "place_id": place_id, "path": self.published, "sha256": digest}
 
 
 def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame:
@@ -112,8 +124,12 @@ def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame
     places = _places(workspace)
     table = _table(places, config)
     report(len(table), len(table))
-    kept = places[table["kept"].to_numpy()].to_dict("records")
-    pictures = {str(place["place_id"]): _pictures(place) for place in kept}
+    able = table[table["kept"]].set_index("place_id")
+    records = places[table["kept"].to_numpy()].to_dict("records")
+    pictures = {str(place["place_id"]): _pictures(place) for place in records}
+    places_by_id = {
+        name: _place(place, able.loc[name]) for name, place in zip(pictures, records, strict=True)
+    }
     shown = {
         name: [p for p in some if not config.only_redistributable or _is_free(p)]
         for name, some in pictures.items()
@@ -133,10 +149,26 @@ def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame
         )
     folder = workspace.folder / FOLDER
     digests = _copy(workspace, folder, shown, step)
-    rows = _write_tables(folder, kept, table, shown, digests)
-    _write_recipe(workspace, folder, kept, pictures, config, step)
-    write_card(folder / "README.md", table, rows, config.splits.apart_m)
-    _remove_former(folder, {row["path"] for row in rows})
+    rows = [
+        PictureRow(**picture.columns(name, digests[picture.path]))
+        for name, some in shown.items()
+        for picture in some
+    ]
+    write_data_set(folder, [places_by_id[name] for name in shown if shown[name]], rows)
+    if config.only_redistributable:
+        recipe = _recipe(workspace, places_by_id, pictures, len(table) - len(able), step)
+        write_recipe(folder, recipe)
+    else:
+        (folder / RECIPE).unlink(missing_ok=True)
+    kept = table[table["kept"]]
+    write_card(
+        folder / "README.md",
+        kept,
+        [row.columns() for row in rows],
+        left_out=len(table) - len(kept),
+        apart_m=config.splits.apart_m,
+    )
+    _remove_former(folder, {row.path for row in rows})
     return workspace.write(STAGE, table)
 
 
@@ -157,7 +189,7 @@ def _places(workspace: Workspace) -> pd.DataFrame:
     facts = ["licence", "attribution"]
     seeds = workspace.read("seeds")[["seed_id", "source", "date", *facts]]
     street = workspace.read("street")[
-        ["pano_id", "provider", "url", "path", "captured", "heading_deg", *facts]
+        ["pano_id", "provider", "url", "path", "captured", "heading_deg", "is_360", *facts]
     ]
     places = places.merge(
         seeds.add_prefix("drone_"), "left", left_on="seed_id", right_on="drone_seed_id"
@@ -166,11 +198,13 @@ def _places(workspace: Workspace) -> pd.DataFrame:
         street.add_prefix("street_"), "left", left_on="pano_id", right_on="street_pano_id"
     )
     for stage, columns in (
-        ("satellite", ["satellite", "gsd_m", "date", "source", *facts]),
+        ("satellite", ["satellite", "gsd_m", "raster", "date", "source", *facts]),
         ("describe", ["text", "model", "prompt_digest"]),
     ):
         if workspace.has(stage):
-            found = workspace.read(stage)[["place_id", *columns, "kept", "reason"]]
+            found = workspace.read(stage)
+            # A table of an earlier version may lack one: the recipe then does not tell it.
+            found = found.reindex(columns=["place_id", *columns, "kept", "reason"])
             found = found.add_prefix(f"{stage}_").rename(columns={f"{stage}_place_id": "place_id"})
             places = places.merge(found, "left", on="place_id")
     places = pd.DataFrame(places).astype(object)
@@ -217,21 +251,19 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
     ground = {name: place[name] for name in ("lat", "lon", "side_m")}
     found = []
     if place["drone"]:
-        raster = _shareable(place["raster"])
         found.append(
             _Picture(
                 view="drone",
                 path=place["drone"],
-                provider=place["drone_source"] or PurePosixPath(raster).name,
+                provider=place["drone_source"] or PurePosixPath(_shareable(place["raster"])).name,
                 licence=place["drone_licence"],
                 attribution=place["drone_attribution"],
                 captured=place["drone_date"],
                 gsd_m=place["gsd_m"],
-                origin={"raster": raster, **ground},
+                origin=GroundOrigin(raster=place["raster"], **ground),
             )
         )
     if place["street"]:
-        origin = {"pano_id": place["pano_id"], "url": place["street_url"]}
         found.append(
             _Picture(
                 view="street",
@@ -241,7 +273,14 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
                 attribution=place["street_attribution"],
                 captured=place["street_captured"],
                 gsd_m=None,
-                origin={**origin, "heading_deg": place["street_heading_deg"]},
+                origin=StreetOrigin(
+                    pano_id=place["pano_id"],
+                    url=place["street_url"],
+                    heading_deg=place["street_heading_deg"],
+                    is_360=bool(place["street_is_360"]),
+                    sha256=None,
+                ),
+                source=place["street_path"],
             )
         )
     if place.get("satellite_kept"):
@@ -255,10 +294,23 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
                 attribution=place["satellite_attribution"],
                 captured=place["satellite_date"],
                 gsd_m=place["satellite_gsd_m"],
-                origin={"date": place["satellite_date"], **ground},
+                origin=GroundOrigin(raster=place["satellite_raster"], **ground),
             )
         )
     return found
+
+
+def _place(place: Mapping[str, Any], facts: Mapping[str, Any]) -> Place:
+    """A place without its pictures; `facts` is its row in the table of the stage."""
+    return Place(
+        place_id=str(place["place_id"]),
+        lat=place["lat"],
+        lon=place["lon"],
+        footprint=place["footprint"],
+        text=place.get("describe_text") if place.get("describe_kept") else None,
+        country=facts["country"],
+        split=facts["split"],
+    )
 
 
 def _is_free(picture: _Picture) -> bool:
@@ -266,8 +318,10 @@ def _is_free(picture: _Picture) -> bool:
 
 
 def _shareable(name: str) -> str:
-    """An address as it is, and of a path of this machine the last part."""
-    return name if is_address(name) else PurePath(name).name or name
+    """An address without secrets, and of a path of this machine the last part."""
+    if not is_address(name):
+        return PurePath(name).name or name
+    return without_secrets(name) if name.startswith(("http://", "https://")) else name
 
 
 # Writing
@@ -283,7 +337,7 @@ def _copy(
     for done, (path, picture) in enumerate(sorted(pictures.items()), 1):
         source, target = workspace.folder / path, folder / picture.published
         try:
-            digests[path] = _digest(source)
+            digests[path] = file_digest(source)
             if not (target.is_file() and _stamp(target) == _stamp(source)):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft = target.with_name(f".{target.name}.new")
@@ -303,68 +357,38 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_data_set(folder: Path, places: Iterable[Place], rows: Sequence[PictureRow]) -> None:
+    """Write the table of places and that of their pictures, which are expected to be there.
 
-
-def _write_tables(
-    folder: Path,
-    kept: list[dict[str, Any]],
-    table: pd.DataFrame,
-    shown: Mapping[str, list[_Picture]],
-    digests: Mapping[str, str],
-) -> list[dict[str, Any]]:
-    """Write the table of places and that of their pictures; the rows of the latter."""
-    facts = table[table["kept"]].set_index("place_id")
-    rows, places = [], []
-    for place in kept:
-        name = str(place["place_id"])
-        if name not in facts.index:
-            continue
-        pictures = shown[name]
-        rows += [_picture_row(name, picture, digests[picture.path]) for picture in pictures]
-        paths: dict[str, Any] = {picture.view: Path(picture.published) for picture in pictures}
-        places.append(
-            Place(
-                place_id=name,
-                lat=place["lat"],
-                lon=place["lon"],
-                footprint=place["footprint"],
-                text=place.get("describe_text") if place.get("describe_kept") else None,
-                country=facts.at[name, "country"],
-                split=facts.at[name, "split"],
-                source=_together(pictures, "provider"),
-                licence=_together(pictures, "licence"),
-                attribution=_together(pictures, "attribution"),
-                **paths,
-            )
-        )
+    Args:
+        folder: of the data set.
+        places: without their pictures, and without what these tell: source, licence, attribution.
+        rows: of their pictures.
+    """
+    of_place: dict[str, list[PictureRow]] = {}
+    for row in rows:
+        of_place.setdefault(row.place_id, []).append(row)
     buffer = io.BytesIO()
-    frame = pd.DataFrame(rows, columns=list(PICTURE_COLUMNS)).astype({"gsd_m": "float64"})
-    frame.to_parquet(buffer, index=False)
+    frame = pd.DataFrame([row.columns() for row in rows], columns=list(PICTURE_COLUMNS))
+    frame.astype({"gsd_m": "float64"}).to_parquet(buffer, index=False)
     write_atomically(folder / PICTURES, buffer.getvalue())
-    write_places(folder, places)
-    return rows
+    write_places(folder, [_with_pictures(place, of_place[place.place_id]) for place in places])
 
 
-def _picture_row(place_id: str, picture: _Picture, digest: str) -> dict[str, Any]:
-    return {
-        "place_id": place_id,
-        "view": picture.view,
-        "path": picture.published,
-        "provider": picture.provider,
-        "licence": picture.licence,
-        "attribution": picture.attribution,
-        "captured": picture.captured,
-        "gsd_m": picture.gsd_m,
-        "sha256": digest,
-    }
+def _with_pictures(place: Place, rows: Sequence[PictureRow]) -> Place:
+    paths: dict[str, Any] = {row.view: Path(row.path) for row in rows}
+    return replace(
+        place,
+        source=_together(rows, "provider"),
+        licence=_together(rows, "licence"),
+        attribution=_together(rows, "attribution"),
+        **paths,
+    )
 
 
-def _together(pictures: list[_Picture], name: str) -> str | None:
+def _together(rows: Sequence[PictureRow], name: str) -> str | None:
     """What the pictures of a place say, in one cell; view by view where they differ."""
-    said = [(picture.view, getattr(picture, name)) for picture in pictures]
+    said = [(row.view, getattr(row, name)) for row in rows]
     told = [(view, words) for view, words in said if words]
     if not told:
         return None
@@ -373,50 +397,95 @@ def _together(pictures: list[_Picture], name: str) -> str | None:
     return "; ".join(f"{view}: {words}" for view, words in told)
 
 
-def _write_recipe(
+def _recipe(
     workspace: Workspace,
-    folder: Path,
-    kept: list[dict[str, Any]],
+    places: Mapping[str, Place],
     pictures: Mapping[str, list[_Picture]],
-    config: PublishConfig,
+    left_out: int,
     step: Step,
-) -> None:
-    """Write how to rebuild the pictures that are not published; none where all are."""
-    path = folder / RECIPE
-    if not config.only_redistributable:
-        path.unlink(missing_ok=True)
-        return
+) -> Recipe:
+    """How to rebuild the pictures that are not published."""
+    wanted = [
+        (n, picture) for n, some in pictures.items() for picture in some if not _is_free(picture)
+    ]
     report = step("writing the recipe")
-    report(0, None)
-    recipe = {
-        "format": "geobridge recipe",
-        "version": 1,
-        "geobridge": geobridge.__version__,
-        "settings": _settings(workspace),
-        "pictures": list(_recipe_rows(workspace, kept, pictures)),
+    # A panorama is of several places, and a raster of many.
+    digest_of = cache(_digest)
+    names = _raster_names((picture for _, picture in wanted), digest_of)
+    rows = []
+    for done, (name, picture) in enumerate(wanted, 1):
+        rows.append(_recipe_row(workspace.folder, name, picture, names, digest_of))
+        report(done, len(wanted))
+    return Recipe(
+        made_with=versions(),
+        settings=_settings(workspace),
+        left_out=left_out,
+        rasters=tuple(
+            RecipeRaster(name=name, sha256=digest_of(Path(raster)))
+            for raster, name in sorted(names.items(), key=lambda item: item[1])
+            if not is_address(raster)
+        ),
+        places=tuple(
+            _recipe_place(places[name])
+            for name, some in pictures.items()
+            if not any(map(_is_free, some))
+        ),
+        pictures=tuple(rows),
+    )
+
+
+def _digest(path: Path) -> str | None:
+    """Digest of what a picture was made of; None where it is gone."""
+    return file_digest(path) if path.is_file() else None
+
+
+def _raster_names(
+    pictures: Iterable[_Picture], digest_of: Callable[[Path], str | None]
+) -> dict[str, str]:
+    """What the recipe calls each raster: its address, or the name of its file, told apart."""
+    rasters = {
+        picture.origin.raster
+        for picture in pictures
+        if isinstance(picture.origin, GroundOrigin) and picture.origin.raster
     }
-    write_atomically(path, (json.dumps(recipe, indent=1, ensure_ascii=False) + "\n").encode())
+    names: dict[str, str] = {}
+    for raster in sorted(rasters):
+        name = _shareable(raster)
+        if name in names.values() and not is_address(raster):
+            path = PurePath(name)
+            name = f"{path.stem}-{(digest_of(Path(raster)) or digest(raster))[:8]}{path.suffix}"
+        names[raster] = name
+    return names
 
 
-def _recipe_rows(
-    workspace: Workspace, kept: list[dict[str, Any]], pictures: Mapping[str, list[_Picture]]
-) -> Iterator[dict[str, Any]]:
-    originals: dict[str, str | None] = {}
-    for place in kept:
-        for picture in pictures[str(place["place_id"])]:
-            if _is_free(picture):
-                continue
-            row = _picture_row(
-                str(place["place_id"]), picture, _digest(workspace.folder / picture.path)
-            )
-            row["origin"] = dict(picture.origin)
-            if picture.view == "street" and place["street_path"]:
-                original = str(place["street_path"])
-                if original not in originals:
-                    file = workspace.folder / original
-                    originals[original] = _digest(file) if file.is_file() else None
-                row["origin"]["sha256"] = originals[original]
-            yield row
+def _recipe_row(
+    folder: Path,
+    place_id: str,
+    picture: _Picture,
+    names: Mapping[str, str],
+    digest_of: Callable[[Path], str | None],
+) -> RecipePicture:
+    if isinstance(picture.origin, GroundOrigin):
+        known: dict[str, Any] = {"raster": names.get(picture.origin.raster or "")}
+    else:
+        known = {"sha256": digest_of(folder / picture.source) if picture.source else None}
+    sha256 = digest_of(folder / picture.path)
+    if sha256 is None:
+        raise CurationError(f"{folder / picture.path} is gone: run the stage again that made it.")
+    columns = picture.columns(place_id, sha256)
+    return RecipePicture(**columns, origin=picture.origin.model_copy(update=known))
+
+
+def _recipe_place(place: Place) -> RecipePlace:
+    return RecipePlace(
+        place_id=place.place_id,
+        lat=place.lat,
+        lon=place.lon,
+        footprint=tuple(place.footprint.exterior.coords),
+        country=place.country,
+        split=place.split,
+        text=place.text,
+    )
 
 
 def _settings(workspace: Workspace) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from geobridge.geo.footprint import footprint_from_bounds
 from geobridge.progress import Step
 
 COLUMNS = (
-    *("place_id", "satellite", "gsd_m", "date", "source", "licence", "attribution"),
+    *("place_id", "satellite", "gsd_m", "raster", "date", "source", "licence", "attribution"),
     *("kept", "reason"),
 )
 """Of the table `satellite`."""
@@ -91,7 +91,8 @@ def run(workspace: Workspace, config: SatelliteConfig, step: Step) -> pd.DataFra
     the stage is run again.
 
     Returns:
-        Columns as in `COLUMNS`, sorted by place_id; `satellite` is a path in the workspace.
+        Columns as in `COLUMNS`, sorted by place_id; `satellite` is a path in the workspace,
+        `raster` what it was cut from, None where it is of tiles.
 
     Raises:
         CurationError: the stages before have not been run, or a catalogue cannot be asked.
@@ -102,7 +103,7 @@ def run(workspace: Workspace, config: SatelliteConfig, step: Step) -> pd.DataFra
     inputs = [file_digest(workspace.path(stage)) for stage in stages]
     report = step("fetching satellite pictures")
     rows: list[dict[str, Any]] = []
-    whose = digest(config.model_dump(mode="json"), inputs, _versions(config))
+    whose = digest(config.model_dump(mode="json"), inputs, _versions(config), COLUMNS)
     with _source(workspace, config) as source, workspace.journal("satellite", whose) as journal:
         for done, place in enumerate(places, 1):
             if place.place_id in journal and _is_there(workspace, journal[place.place_id]):
@@ -163,6 +164,7 @@ def _row(
     name = f"satellite/{place.place_id}{config.suffix}"
     row |= {**shot.facts.columns(), "gsd_m": place.side_m / len(shot.picture), "kept": True}
     row["satellite"] = workspace.picture(name, config.encode(shot.picture))
+    row["raster"] = shot.raster
     return row, True
 
 
@@ -224,7 +226,7 @@ class _Rasters:
             try:
                 with opened(entry.raster) as raster:
                     picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
-                return Shot(picture, facts)
+                return Shot(picture, facts, entry.raster)
             except UnfitError as error:
                 reasons.append(str(error))
         raise UnfitError(reasons[0] if reasons else "no raster reaches there")
@@ -270,7 +272,7 @@ class _Catalogue:
             entry = Found(item.raster, is_named=False, facts=item.facts)
             facts = facts_of(entry, raster.tags, self._config.facts)
             picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
-        return Shot(picture, facts)
+        return Shot(picture, facts, item.raster)
 
     def _items(self, place: Ground) -> Sequence[Item]:
         """What the catalogue has around a place; asked once for all places of a cell."""

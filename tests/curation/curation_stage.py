@@ -70,7 +70,9 @@ def stage_tables(folder, offsets_m, *, lat=52.52, lon=13.405, licences=None, kep
             "source": pd.Series([None], dtype=object),
         }
     )  # fmt: skip
-    workspace.write("seeds", located(seeds, [footprint_around(lat, lon, 180, 180)]))
+    seeds["footprint"] = geopandas.GeoSeries([footprint_around(lat, lon, 180, 180)])
+    seeds = geopandas.GeoDataFrame(seeds, geometry="footprint", crs="EPSG:4326")
+    workspace.write("seeds", seeds)
     street = pd.DataFrame(
         {
             "pano_id": column(lambda row: f"panoramax:p{row['index']}"),
@@ -84,7 +86,7 @@ def stage_tables(folder, offsets_m, *, lat=52.52, lon=13.405, licences=None, kep
             "path": column(lambda row: row["street"]),
             "width": 32, "height": 16,
             "licence": column(lambda row: licences.get(row["index"], "etalab-2.0")),
-            "attribution": "A. Surveyor", "kept": True, "reason": None,
+            "attribution": "A. Surveyor", "is_360": True, "kept": True, "reason": None,
         }
     )  # fmt: skip
     workspace.write("street", located(street, [Point(row["lon"], row["lat"]) for row in rows]))
@@ -104,7 +106,8 @@ def stage_tables(folder, offsets_m, *, lat=52.52, lon=13.405, licences=None, kep
     satellite = judged(
         "satellite",
         {
-            "satellite": column(lambda row: row["satellite"]), "gsd_m": 0.6, "date": "2022-07-01",
+            "satellite": column(lambda row: row["satellite"]), "gsd_m": 0.6,
+            "raster": "/home/someone/naip/town.tif", "date": "2022-07-01",
             "source": "NAIP", "licence": "public domain", "attribution": None,
         },
     )  # fmt: skip

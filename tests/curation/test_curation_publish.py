@@ -8,10 +8,12 @@ from curation_stage import silent, stage_tables
 
 from geobridge.curation import publish
 from geobridge.curation.publish import PublishConfig
+from geobridge.curation.recipes import read_recipe
 from geobridge.curation.splits import SplitConfig
 from geobridge.curation.state import write_notes
 from geobridge.errors import CurationError
 from geobridge.places.table import read_places
+from geobridge.views import VIEWS
 
 # A pair 100 m apart, and three places far from everything.
 OFFSETS_M = [(0, 0), (100, 0), (5000, 0), (0, 5000), (-5000, -5000)]
@@ -250,3 +252,74 @@ def test_a_picture_that_is_gone_is_told(tmp_path):
 
     with pytest.raises(CurationError, match=r"p3\.jpg cannot be copied"):
         run(workspace)
+
+
+def restricted(workspace, **rasters):
+    """The recipe where no drone and no satellite picture may be passed on, by stages' rasters."""
+    for stage in ("seeds", "satellite"):
+        table = workspace.read(stage)
+        table["licence"] = "proprietary"
+        workspace.write(stage, table)
+    for stage, names in rasters.items():
+        table = workspace.read(stage)
+        table["raster"] = names
+        workspace.write(stage, table)
+    run(workspace, only_redistributable=True)
+    return read_recipe(workspace.folder / "places")
+
+
+def test_rasters_are_told_by_name_and_digest_and_never_by_folder(tmp_path):
+    workspace, _ = stage_tables(tmp_path / "out", OFFSETS_M)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "town.tif").write_bytes(folder.encode())
+
+    drone, satellite = (str(tmp_path / folder / "town.tif") for folder in ("a", "b"))
+    recipe = restricted(workspace, crops=drone, satellite=satellite)
+
+    digests = [hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b")]
+    known = {raster.name: raster.sha256 for raster in recipe.rasters}
+    assert known == {"town.tif": digests[0], f"town-{digests[1][:8]}.tif": digests[1]}
+    of_view = {row.view: row.origin.raster for row in recipe.pictures}
+    assert known[of_view["drone"]] == digests[0]
+    assert known[of_view["satellite"]] == digests[1]
+    assert str(tmp_path) not in (tmp_path / "out" / "places" / "recipe.json").read_text()
+
+
+def test_a_raster_that_is_gone_has_no_digest_and_an_address_no_secret(tmp_path):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M)
+    address = "https://example.org/town.tif?token=opens-nothing&year=2022"
+
+    recipe = restricted(workspace, crops="/home/someone/town.tif", satellite=address)
+
+    assert [(raster.name, raster.sha256) for raster in recipe.rasters] == [("town.tif", None)]
+    shown = {row.origin.raster for row in recipe.pictures if row.view == "satellite"}
+    assert shown == {"https://example.org/town.tif?year=2022"}
+    assert "opens-nothing" not in (tmp_path / "places" / "recipe.json").read_text()
+
+
+def test_a_place_of_which_nothing_is_published_is_in_the_recipe_with_all_that_is_known(tmp_path):
+    kept = {"clean": {0: "blur"}, "satellite": {1: "no raster reaches there"}}
+    workspace, names = stage_tables(tmp_path, OFFSETS_M, licences={4: None}, kept=kept)
+    run(workspace)
+    whole = read_places(tmp_path / "places").set_index("place_id").loc[names[4]]
+
+    recipe = restricted(workspace)
+
+    (place,) = recipe.places
+    assert place.place_id == names[4]
+    assert (place.lat, place.lon) == (whole["point"].y, whole["point"].x)
+    assert list(place.footprint) == list(whole["footprint"].exterior.coords)
+    for word in ("country", "split", "text"):
+        assert getattr(place, word) == whole[word]
+    # The blurred one was never a place; the one without a satellite picture was.
+    assert recipe.left_out == 1
+    assert {row.view for row in recipe.pictures if row.place_id == names[4]} == set(VIEWS)
+
+
+def test_a_picture_that_the_recipe_needs_and_that_is_gone_is_told(tmp_path):
+    workspace, names = stage_tables(tmp_path, OFFSETS_M)
+    (tmp_path / "pictures" / "drone" / f"{names[2]}.jpg").unlink()
+
+    with pytest.raises(CurationError, match=r"\.jpg is gone: run the stage again"):
+        restricted(workspace)
