@@ -41,7 +41,9 @@ def curate(
     plan: Annotated[
         bool,
         typer.Option(
-            "--plan", help="Print what street and describe will ask for, and ask for nothing."
+            "--plan",
+            help="Print what street, satellite and describe will ask for, and which secrets are "
+            "not set; ask for nothing. Needs the stage seeds.",
         ),
     ] = False,
 ) -> None:
@@ -57,7 +59,7 @@ def curate(
     settings = read_curate_config(config)
     if plan:
         for name, estimate in plans(settings, out):
-            output().print(f"{name}: {estimate}", markup=False)
+            output().print(f"{name}: {estimate}", markup=False, soft_wrap=True)
         return
     with steps() as step:
         outcomes = run(settings, out, stage or None, step, resume=resume)
@@ -68,7 +70,7 @@ def _show(outcomes: "Iterable[Outcome]", out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("stage", "rows", "kept", "left out", "", title=escape(str(out)))
+    table = Table("stage", "rows", "kept", "left out", "run", title=escape(str(out)))
     for outcome in outcomes:
         reasons = [f"{count:,} {reason}" for reason, count in outcome.reasons[:_SHOWN]]
         if len(outcome.reasons) > _SHOWN:
@@ -78,6 +80,6 @@ def _show(outcomes: "Iterable[Outcome]", out: Path) -> None:
             f"{outcome.rows:,}",
             f"{outcome.kept:,}",
             escape("\n".join(reasons)),
-            "" if outcome.was_run else "as before",
+            "now" if outcome.was_run else "as before",
         )
     output().print(table)

@@ -207,6 +207,24 @@ def plan(workspace: Workspace, config: DescribeConfig) -> Plan:
     return _plan(workspace, _places(workspace), config)
 
 
+def plan_most(places: int, sizes: Mapping[View, tuple[int, int]], config: DescribeConfig) -> Plan:
+    """What `run` would ask for at most if so many places came to it.
+
+    Args:
+        places: none of which has been asked for.
+        sizes: width and height of the largest pictures of each view.
+        config: of the stage.
+
+    Raises:
+        CurationError: the prompt cannot be read.
+    """
+    image_tokens_each = sum(
+        image_tokens(*fitted_size(*size, _side_px(config, view)), config.price)
+        for view, size in sizes.items()
+    )
+    return _counted(config, places, places, places * image_tokens_each)
+
+
 def run(workspace: Workspace, config: DescribeConfig, step: Step) -> pd.DataFrame:
     """Describe the places that the stages before have kept.
 
@@ -462,16 +480,19 @@ def _plan(workspace: Workspace, places: Sequence[_Place], config: DescribeConfig
         for place in wanted
         for view, path in place.pictures.items()
     )
-    text_tokens = len(wanted) * (len(prompt) // _CHARACTERS_PER_TOKEN)
-    answer_tokens = round(len(wanted) * config.most_words * _TOKENS_PER_WORD)
+    return _counted(config, len(places), len(wanted), image_tokens)
+
+
+def _counted(config: DescribeConfig, places: int, wanted: int, image_tokens: int) -> Plan:
+    """The plan of so many places, so many of which are to be asked for."""
     told = Plan(
-        places=len(places),
-        kept=len(places) - len(wanted),
-        requests=len(wanted),
-        most_requests=len(wanted) * config.attempts,
+        places=places,
+        kept=places - wanted,
+        requests=wanted,
+        most_requests=wanted * config.attempts,
         image_tokens=image_tokens,
-        text_tokens=text_tokens,
-        answer_tokens=answer_tokens,
+        text_tokens=wanted * (len(_prompt(config)) // _CHARACTERS_PER_TOKEN),
+        answer_tokens=round(wanted * config.most_words * _TOKENS_PER_WORD),
     )
     return told if config.price is None else _priced(told, config, config.price)
 

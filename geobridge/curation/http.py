@@ -131,6 +131,11 @@ class Pace:
     connections: int = 4
 
 
+def is_set(variable: str) -> bool:
+    """Whether a variable of the environment holds a secret."""
+    return bool(os.environ.get(variable, "").strip())
+
+
 @dataclass(frozen=True)
 class Credential:
     """A secret of the environment: sent to one origin, over TLS, and written nowhere.

@@ -7,17 +7,16 @@ edited by hand, to take a place out, is left as it is: only the stages after it 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 
 import geobridge
 from geobridge.curation import clean, crop, describe, publish, satellite, seeds, street
 from geobridge.curation.config import CurateConfig
+from geobridge.curation.estimates import ESTIMATED, estimate
 from geobridge.curation.providers.folder import FolderConfig
 from geobridge.curation.rasters import digest, file_digest, list_rasters
 from geobridge.curation.state import Notes, read_notes, write_notes
@@ -71,8 +70,6 @@ STAGES = (
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
-_LOCK = ".lock"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -125,7 +122,7 @@ def curate(
     if resume:
         _check_resumable(config, Path(out))
     workspace = Workspace(out)
-    with _locked(workspace.folder):
+    with workspace.locked():
         _forget_unconfigured(workspace, config)
         finished: set[str] = set()
         was_run: set[str] = set()
@@ -153,24 +150,24 @@ def curate(
 def plans(config: CurateConfig, out: str | Path) -> Iterator[tuple[str, str]]:
     """What the stages that ask others will ask for: pairs of their name and an estimate.
 
-    Nothing is asked for. Where a stage before has not been run, the estimate says so.
+    Nothing is asked for. Without seeds there is one pair, which says that they come first.
+
+    Raises:
+        CurationError: a table cannot be read, or a provider cannot be used.
     """
     workspace = Workspace(out)
-    estimates: dict[str, Callable[[Workspace, Any], Any]] = {
-        "street": street.plan,
-        "describe": describe.plan,
-    }
     finished: set[str] = set()
     for stage in _configured(config):
         is_ready = _is_ready(config, stage, finished)
         if is_ready and _is_finished(workspace, stage, _whose(workspace, config, stage)):
             finished.add(stage.name)
-        if stage.name not in estimates:
-            continue
-        if is_ready:
-            yield stage.name, str(estimates[stage.name](workspace, getattr(config, stage.name)))
-        else:
-            yield stage.name, str(_not_ready(workspace, config, stage, finished))
+    if "seeds" not in finished:
+        first = "run `geobridge curate ... --stage seeds` first"
+        yield "seeds", f"not found yet with these settings, and all else depends on them: {first}"
+        return
+    for stage in _configured(config):
+        if stage.name in ESTIMATED:
+            yield stage.name, estimate(workspace, config, stage.name, finished)
 
 
 def outcome_of(workspace: Workspace, stage: Stage, was_run: bool) -> Outcome:
@@ -352,23 +349,3 @@ def _forget_unconfigured(workspace: Workspace, config: CurateConfig) -> None:
 
 def _in_order(notes: Notes) -> Notes:
     return {name: notes[name] for name in STAGE_NAMES if name in notes}
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two processes do not write the same journal.
-
-    The operating system lets go of the lock when its process ends, however it ends.
-    """
-    lock = filelock.FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise CurationError(
-            f"{folder} is being worked on by another process: wait until that has ended, or name "
-            f"another folder with --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -23,7 +23,15 @@ from pydantic import Field
 from shapely.geometry.base import BaseGeometry
 
 from geobridge.curation.http import Client, DownloadError, picture_kind
-from geobridge.curation.providers import OUTSIDE, SWAPPED, Bounds, Panorama, Provider
+from geobridge.curation.providers import (
+    OUTSIDE,
+    SWAPPED,
+    Bounds,
+    Panorama,
+    Provider,
+    google,
+    mapillary,
+)
 from geobridge.curation.providers.folder import Folder, FolderConfig
 from geobridge.curation.providers.google import Google, GoogleConfig
 from geobridge.curation.providers.mapillary import Mapillary, MapillaryConfig
@@ -105,13 +113,14 @@ def plan(workspace: Workspace, config: StreetConfig) -> Plan:
     seeds = _read_seeds(workspace)
     boxes = requests = 0
     with _client(workspace, config) as client:
-        providers = _providers(config, client)
+        providers = make_providers(config, client)
         for provider in providers:
             asked = query_boxes(seeds["footprint"], provider.limits.side_deg)
             boxes += len(asked)
             requests += sum(provider.search_requests(box) for box in asked)
-    pictures = len(seeds) * config.per_seed
     size = max(provider.limits.picture_bytes for provider in providers)
+    # Those of a folder are not downloaded.
+    pictures = len(seeds) * config.per_seed if size else 0
     return Plan(len(seeds), boxes, requests, pictures, pictures * size)
 
 
@@ -139,7 +148,7 @@ def run(workspace: Workspace, config: StreetConfig, step: Step) -> geopandas.Geo
         workspace.path("seeds").read_bytes() + config.model_dump_json().encode()
     ).hexdigest()
     with _client(workspace, config) as client:
-        providers = {provider.name: provider for provider in _providers(config, client)}
+        providers = {provider.name: provider for provider in make_providers(config, client)}
         panoramas = _search(providers.values(), seeds, config, step)
         found = _assign(panoramas, seeds, config)
         with workspace.journal(STAGE, whose) as journal:
@@ -262,7 +271,7 @@ def _client(workspace: Workspace, config: StreetConfig) -> Client:
     return Client(workspace.cache, allow_private=config.allow_private)
 
 
-def _providers(config: StreetConfig, client: Client) -> list[Provider]:
+def make_providers(config: StreetConfig, client: Client) -> list[Provider]:
     """The providers of a configuration, one of a kind.
 
     Raises:
@@ -287,6 +296,16 @@ def _providers(config: StreetConfig, client: Client) -> list[Provider]:
             "run the stage once for each, in folders of their own."
         )
     return made
+
+
+def secret_of(provider: AnyProvider) -> str | None:
+    """The environment variable that a provider's secret is read from; None where it needs none."""
+    match provider:
+        case MapillaryConfig():
+            return mapillary.TOKEN
+        case GoogleConfig():
+            return google.KEY
+    return None
 
 
 def _read_seeds(workspace: Workspace) -> geopandas.GeoDataFrame:

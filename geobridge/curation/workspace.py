@@ -10,10 +10,12 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import filelock
 import geopandas
 import pandas as pd
 import pyarrow
@@ -21,6 +23,8 @@ import pyarrow.parquet
 
 from geobridge.errors import CurationError
 from geobridge.files import write_atomically
+
+_LOCK = ".lock"
 
 
 class Workspace:
@@ -94,6 +98,28 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
         return path.relative_to(self.folder).as_posix()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, so that two processes do not write the same files.
+
+        The operating system lets go of the lock when its process ends, however it ends.
+
+        Raises:
+            CurationError: another process holds it.
+        """
+        lock = filelock.FileLock(self.folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise CurationError(
+                f"{self.folder} is being worked on by another process: wait until that has ended, "
+                f"or name another folder with --out."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def journal(self, stage: str, whose: str) -> "Journal":
         """What an unfinished stage has done under the same settings; to be used in a `with`.

@@ -513,13 +513,16 @@ def test_secrets_are_in_no_table_and_no_note(town):
 
 
 def test_estimates_are_told_before_anything_is_asked_for(town):
-    assert "needs the stage seeds" in town.estimates["street"]
+    assert list(town.estimates) == ["seeds"]
+    assert "run `geobridge curate ... --stage seeds` first" in town.estimates["seeds"]
     asked = town.asked()
 
     estimates = dict(plans(read_curate_config(town.config), town.out))
 
     seeds = len(town.table("seeds"))
     assert estimates["street"].startswith(f"{seeds} seeds in ")
+    places = len(town.table("satellite"))
+    assert estimates["satellite"] == (f"at most, by clean: {places} pictures, read from the disk")
     assert estimates["describe"].startswith("0 of ")
     assert town.asked() == asked
 
