@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from geobridge.cli.console import output, progress_bar
+from geobridge.cli.console import output, progress_bar, steps
 
 app = typer.Typer(
     help="Make places, maps, drone flights and street walks on the simulated planet.",
@@ -168,6 +168,28 @@ def fly(
             seed=seed, progress=progress,
         )  # fmt: skip
     output().print(f"{len(paths)} drone photos of {place.name} in {out}")
+
+
+@app.command(epilog="Example: [b]geobridge world survey albion/0 --out example[/b]")
+def survey(
+    town: TownName,
+    out: Annotated[Path, typer.Option(help="Folder of the survey.")],
+    photos: Annotated[int, typer.Option(help="How many 360-degree photos.")] = 12,
+) -> None:
+    """Write what a curation begins with: two orthophotos, 360-degree photos, its configuration.
+
+    `geobridge curate OUT/town.yaml --out DIR`, run in the same folder, makes places of it.
+    """
+    from geobridge.curation.example import write_example
+
+    with steps() as step:
+        config = write_example(town, out, photos=photos, step=step)
+    output().print(
+        f"orthophotos of two dates and {photos} photos in {out}: run `geobridge curate {config} "
+        f"--out town`",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(epilog="Example: [b]geobridge world walk albion/0 --count 10 --out street[/b]")
