@@ -8,6 +8,9 @@
 - `naip_years`: adapted to one year of the city left out of training; another year's pictures ask.
 - kept: what the model adapted to `fongyuan` still does on other sets, to see what it forgot.
 
+Each adapted model is calibrated on its map as `geobridge adapt` does it; what radius and confidence
+state then is compared with what comes true.
+
 No query is seen by an adaptation. Checkpoints and logs stay in --out, and a run that is there is
 continued, or measured again if it is finished.
 """
@@ -20,6 +23,7 @@ from pathlib import Path
 import real
 
 from geobridge import GeoBridge
+from geobridge.api import calibrate_on_maps
 from geobridge.cli.console import remarks
 from geobridge.training.adapt import adapt
 
@@ -37,6 +41,11 @@ MEASURES = (
     "R@5",
     "text to picture, scene R@1",
     "mean rank",
+    *(
+        f"{what}, {which}"
+        for what in ("confidence", "radius")
+        for which in (*(f"group {number + 1}" for number in range(real.GROUPS)), "all")
+    ),
 )
 SETS = {"fongyuan": real.fongyuan, "ariel": real.ariel, "naip_years": real.naip_years}
 KEPT = {"naip_years": real.naip_years, "ucm_captions": real.ucm_captions,
@@ -88,6 +97,8 @@ def main() -> None:
             footprint_m=footprint_m,
             console=remarks(),
         )
+        calibrate_on_maps(adapted, maps, footprint_m=footprint_m)
+        adapted.save(arguments.out / name)
         lines += measured(SETS[name], arguments.data, model, adapted)
         if name == "fongyuan":
             for other in KEPT.values():

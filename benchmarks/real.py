@@ -27,6 +27,8 @@ from geobridge.geo.distance import distance_m
 from geobridge.localization.calibration import calibration_for, reliability
 
 RADII_M = (25, 50, 100)
+# Groups of equal size, from the least to the largest stated value.
+GROUPS = 3
 # RootSIFT with 60,000 map features and a MAGSAC homography: share of the photos within 25 and
 # 50 m, from the README of the data.
 CLASSICAL_FONGYUAN = {25: 0.02, 50: 0.12}
@@ -109,19 +111,30 @@ def located(
 
 
 def honesty(name: str, gallery: Gallery, queries: Sequence[Query], truth: np.ndarray) -> list[Row]:
-    """How often the stated radius holds the truth, and what the stated confidence came to."""
+    """How often the stated radius holds the truth, and what the stated confidence came to.
+
+    In groups of equal size, from the least to the largest stated value, and over all queries.
+    """
     kind = "drone" if queries[0].drone is not None else "satellite"
     calibration = calibration_for(
-        gallery.model.config.calibration, [kind], float(np.exp(-gallery.model.logit_scale.item()))
+        gallery.model.config.calibration,
+        [kind],
+        float(np.exp(-gallery.model.logit_scale.item())),
+        heading_known=queries[0].yaw_deg is not None,
     )
     found = gallery.search(queries)
+    groups = [f"group {number + 1}" for number in range(GROUPS)]
+    lines = [
+        *zip(groups * 2, reliability(found, truth, calibration, groups=GROUPS), strict=True),
+        *zip(["all"] * 2, reliability(found, truth, calibration, groups=1), strict=True),
+    ]
     return [
         Row(
             name,
-            f"{line.what}: stated {line.stated:.2f}, {line.queries} queries",
-            f"{line.observed:.2f}",
+            f"{line.what}, {group}",
+            f"stated {line.stated:.2f}, came true {line.observed:.2f}",
         )
-        for line in reliability(found, truth, calibration, groups=3)
+        for group, line in lines
     ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import geobridge
-from geobridge.api import Gallery, best_of_variants
+from geobridge.api import Gallery, best_of_variants, calibrate_on_maps
 from geobridge.errors import (
     GalleryError,
     ImageError,
@@ -17,6 +17,7 @@ from geobridge.errors import (
 )
 from geobridge.geo.distance import distance_m
 from geobridge.localization.calibration import calibrate
+from geobridge.localization.position import find_mode
 from geobridge.localization.query import Query, embed_query
 from geobridge.model.geobridge import GeoBridge
 
@@ -169,6 +170,48 @@ def test_searches_carry_what_a_calibration_is_fitted_on(town_gallery, town_pictu
     assert calibration.queries == 12
     # Found exactly each time: the coldest temperature wins, and the radius stays within one.
     assert calibration.temperature < 0.01
+
+
+def test_a_model_is_calibrated_on_its_own_map(
+    town_map, town_picture, one_eyed_checkpoint, tmp_path
+):
+    pytest.importorskip("kornia", reason="needs geobridge[train]")
+    model = GeoBridge.load(one_eyed_checkpoint)
+    told = []
+
+    unknown, known = calibrate_on_maps(
+        model,
+        [town_map],
+        stride_m=50,
+        photos=24,
+        strength=(0.0, 0.0),
+        step=lambda what: lambda done, total: told.append((what, done, total)),
+    )
+
+    assert (unknown.kind, known.kind) == ("drone", "drone+heading")
+    assert known.calibration.queries == 24
+    # A circle of 100 m is less than a third of where the photos look.
+    assert min(unknown.found, known.found) > 0.35
+    stored = model.config.calibration
+    assert set(stored) == {"satellite", "drone", "drone+heading"}
+    assert stored["drone+heading"] == known.calibration.to_dict() != stored["drone"]
+    assert ("Locating simulated photos", 24, 24) in told
+    gallery = Gallery.build(town_map, model, view="satellite", out=tmp_path / "g", stride_m=50)
+    picture = crop(town_picture, 200, 200)
+    for yaw_deg, fitted in ((None, unknown), (0.0, known)):
+        answer = gallery.locate(Query(drone=picture, yaw_deg=yaw_deg))
+        found = gallery.search([Query(drone=picture, yaw_deg=yaw_deg)])[0]
+        mode = find_mode(found, fitted.calibration.temperature, 0.9)
+        assert answer.calibrated
+        assert answer.radius_m == pytest.approx(mode.spread_m * fitted.calibration.radius_scale)
+
+
+def test_too_few_photos_calibrate_nothing(town_map, one_eyed_checkpoint):
+    pytest.importorskip("kornia", reason="needs geobridge[train]")
+    model = GeoBridge.load(one_eyed_checkpoint)
+    with pytest.raises(QueryError, match="at least 10 queries"):
+        calibrate_on_maps(model, [town_map], stride_m=100, photos=9)
+    assert set(model.config.calibration) == {"satellite"}
 
 
 def test_a_gallery_opens_by_the_folder_of_its_model(town_folder, one_eyed_checkpoint):

@@ -3,7 +3,7 @@
 All are fitted on queries the model did not see, with known positions, and travel in the
 checkpoint (`config.calibration`), one set per kind of query:
 
-    {"drone": {"temperature": 0.06, ...}, "text": {...}, "drone+text": {...}}
+    {"drone": {"temperature": 0.06, ...}, "drone+heading": {...}, "drone+text": {...}}
 
 They hold for galleries like the one they were fitted on: the same sort of imagery, footprint
 and overlap, and an area of the same order. A larger area has more rivals, so the stated numbers
@@ -29,6 +29,7 @@ from geobridge.localization.position import (
     find_mode,
     weigh,
 )
+from geobridge.model.geobridge import GeoBridge
 from geobridge.views import MODALITIES
 
 MINIMUM_QUERIES = 10
@@ -105,16 +106,22 @@ class Calibration:
         return cls(**numbers)
 
 
-def query_kind(modalities: Iterable[str]) -> str:
-    """Name of a kind of query: its modalities in their usual order, such as `drone+text`."""
+def query_kind(modalities: Iterable[str], heading_known: bool = False) -> str:
+    """Name of a kind of query: its modalities in their usual order, such as `drone+text`.
+
+    A drone photo of known heading is a kind of its own, `drone+heading`: of one that is asked in
+    several directions the best similarity counts, which is higher and proves less.
+    """
     given = set(modalities)
-    return "+".join(modality for modality in MODALITIES if modality in given)
+    words = [modality for modality in MODALITIES if modality in given]
+    return "+".join([*words, "heading"] if heading_known else words)
 
 
 def calibration_for(
     stored: Mapping[str, Mapping[str, Any]] | None,
     modalities: Iterable[str],
     temperature: float | None = None,
+    heading_known: bool = False,
 ) -> Calibration:
     """The calibration of a kind of query, or an unfitted one where the checkpoint has none.
 
@@ -123,11 +130,25 @@ def calibration_for(
         modalities: what the query consists of.
         temperature: for the unfitted one; the temperature the model was trained with is the
             natural choice, since its similarities were made to be softmaxed at it.
+        heading_known: whether the heading of its drone photo is given; where nothing was fitted
+            for that, what was fitted without a heading is taken, which is the more cautious.
     """
-    kind = query_kind(modalities)
-    if stored and kind in stored:
-        return Calibration.from_dict(stored[kind])
+    given = tuple(modalities)
+    for kind in (query_kind(given, heading_known), query_kind(given)):
+        if stored and kind in stored:
+            return Calibration.from_dict(stored[kind])
     return Calibration() if temperature is None else Calibration(temperature=temperature)
+
+
+def keep_calibrations(model: GeoBridge, fitted: Mapping[str, Calibration]) -> None:
+    """Give a model the calibrations of kinds of queries; those of other kinds stay.
+
+    They travel with it once it is saved, and its fingerprint does not change.
+    """
+    stored = (model.config.calibration or {}) | {
+        kind: calibration.to_dict() for kind, calibration in fitted.items()
+    }
+    model.config = model.config.model_copy(update={"calibration": stored})
 
 
 def calibrate(

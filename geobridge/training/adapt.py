@@ -54,7 +54,8 @@ def adapt(
     All weights of the picture towers are trained, at a third of the rate of a training from
     nothing. Street pictures keep their own layers but not the tower they share with the others, so
     their embeddings move a little; text has a tower of its own, which no gradient reaches. The
-    calibration of estimates is dropped: it was another model's.
+    calibration of estimates is dropped, because it was another model's; fit a new one with
+    `geobridge.api.calibrate_on_maps`, as the command does.
 
     Pictures are encoded in bfloat16 on every machine, so that a run may go on on another one; on
     CPUs that compute in it (AVX-512 BF16) a step takes a third of the time.

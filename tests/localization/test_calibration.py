@@ -13,10 +13,12 @@ from geobridge.localization.calibration import (
     fit_logistic,
     fit_rising_logistic,
     fit_temperature,
+    keep_calibrations,
     query_kind,
     reliability,
 )
 from geobridge.localization.position import Hypotheses, weigh
+from geobridge.model.geobridge import GeoBridge
 
 SPACING_M = 1000.0
 SIZE_M = 100.0
@@ -123,6 +125,24 @@ def test_each_kind_of_query_has_its_own():
     assert calibration_for(stored, ["drone"]).temperature == 0.02
 
 
+def test_a_known_heading_has_its_own_and_else_that_of_an_unknown_one():
+    stored = {"drone": {"temperature": 0.02}, "drone+heading": {"temperature": 0.03}}
+    assert calibration_for(stored, ["drone"], heading_known=True).temperature == 0.03
+    assert calibration_for(stored, ["drone"]).temperature == 0.02
+    del stored["drone+heading"]
+    assert calibration_for(stored, ["drone"], heading_known=True).temperature == 0.02
+
+
+def test_what_is_fitted_is_kept_beside_other_kinds(one_eyed_checkpoint):
+    model = GeoBridge.load(one_eyed_checkpoint)
+    name, before = model.fingerprint, dict(model.config.calibration)
+    keep_calibrations(model, {"drone": Calibration(temperature=0.02, queries=40)})
+    assert set(model.config.calibration) == {"satellite", "drone"}
+    assert model.config.calibration["satellite"] == before["satellite"]
+    assert calibration_for(model.config.calibration, ["drone"]).queries == 40
+    assert model.fingerprint == name
+
+
 def test_without_a_fit_the_models_own_temperature_is_taken():
     assert calibration_for(None, ["text"], 0.01) == Calibration(temperature=0.01)
     assert calibration_for({"drone": {"temperature": 0.02}}, ["text"], 0.01).queries == 0
@@ -130,6 +150,7 @@ def test_without_a_fit_the_models_own_temperature_is_taken():
 
 def test_the_kind_of_a_query_does_not_depend_on_order():
     assert query_kind(["text", "street", "drone"]) == "drone+street+text"
+    assert query_kind(["text", "drone"], heading_known=True) == "drone+text+heading"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Adaptation to a map, from the map alone."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ pytest.importorskip("lightning", reason="needs geobridge[train]")
 
 from typer.testing import CliRunner
 
+from geobridge.api import calibrate_on_maps
 from geobridge.cli.app import app
 from geobridge.errors import ModelError, RasterError, TrainingError
 from geobridge.model.geobridge import GeoBridge
@@ -89,15 +92,42 @@ def test_what_cannot_be_adapted_to_is_refused_in_a_sentence(
     assert not out.exists()
 
 
-def test_the_command_says_where_the_checkpoint_is(town_map, one_eyed_checkpoint, tmp_path):
+def test_the_command_calibrates_and_says_where_the_checkpoint_is(
+    town_map, one_eyed_checkpoint, tmp_path, monkeypatch
+):
+    few = functools.partial(calibrate_on_maps, photos=12)
+    monkeypatch.setattr("geobridge.api.calibrate_on_maps", few)
     out = tmp_path / "town-mini"
     options = ["--model", str(one_eyed_checkpoint), "--steps", "2", "--batch", "8"]
 
     told = CliRunner().invoke(app, ["adapt", str(town_map), *options, "--out", str(out)])
 
     assert told.exit_code == 0, told.output
+    lines = " ".join(told.output.split())
     assert f"checkpoint: {out}" in told.output.replace("\n", "")
-    assert GeoBridge.load(out).dim == 32
+    assert "of 12 photos made from the map" in lines
+    assert "without their heading" in lines
+    assert "with their heading" in lines
+    assert "try some of known position" in lines
+    model = GeoBridge.load(out)
+    # What was fitted for the model it began with is gone.
+    assert set(model.config.calibration) == {"drone", "drone+heading"}
+    assert model.config.calibration["drone"]["queries"] == 12
+    assert 'GeoBridge.load("town-mini")' in (out / "README.md").read_text()
+
+
+def test_the_command_leaves_calibration_away_if_asked(town_map, one_eyed_checkpoint, tmp_path):
+    out = tmp_path / "town-mini"
+    options = ["--model", str(one_eyed_checkpoint), "--steps", "1", "--batch", "8"]
+
+    told = CliRunner().invoke(
+        app, ["adapt", str(town_map), *options, "--no-calibrate", "--out", str(out)]
+    )
+
+    assert told.exit_code == 0, told.output
+    assert "calibration:" not in told.output
+    assert "not calibrated" in told.output
+    assert GeoBridge.load(out).config.calibration is None
 
 
 @pytest.mark.parametrize(
@@ -127,7 +157,9 @@ def test_the_command_adapts_for_ten_minutes_if_nothing_is_said(monkeypatch, one_
     )
 
     for options in ([], ["--steps", "3"], ["--minutes", "2"]):
-        told = CliRunner().invoke(app, ["adapt", "a.tif", *options, "--out", str(tmp_path)])
+        told = CliRunner().invoke(
+            app, ["adapt", "a.tif", "--no-calibrate", *options, "--out", str(tmp_path)]
+        )
         assert told.exit_code == 0, told.output
 
     assert asked == [(10.0, None), (None, 3), (2.0, None)]
