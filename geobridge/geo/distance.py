@@ -40,6 +40,23 @@ def offset_m(
     return (distance * np.sin(azimuth))[()], (distance * np.cos(azimuth))[()]
 
 
+def earth_centred_m(lat: npt.ArrayLike, lon: npt.ArrayLike) -> Floats:
+    """Positions on the WGS-84 ellipsoid as points in space, float64 (..., 3) in metres.
+
+    The straight line between two of them is right at the poles and across the antimeridian, and
+    shorter than the geodesic by d^3 / (24 R^2): a millimetre at 10 km.
+
+    Args:
+        lat: degrees; NaN stays NaN.
+        lon: degrees, of the same shape.
+    """
+    phi, lam = np.radians(lat), np.radians(lon)
+    to_axis = WGS84.a / np.sqrt(1 - WGS84.es * np.sin(phi) ** 2)
+    across = to_axis * np.cos(phi)
+    up = to_axis * (1 - WGS84.es) * np.sin(phi)
+    return np.stack([across * np.cos(lam), across * np.sin(lam), up], axis=-1)
+
+
 def wrap_lon(lon: npt.ArrayLike) -> Any:
     """Longitudes in degrees, brought into [-180, 180)."""
     wrapped = (np.asarray(lon, np.float64) + 180.0) % 360.0 - 180.0

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from geobridge.errors import ModelError
+from geobridge.geo.distance import earth_centred_m
 from geobridge.model.config import Settings, read_modality
 from geobridge.views import VIEWS, Modality, View
 
@@ -32,8 +33,6 @@ TEXT_EDGES: tuple[Edge, ...] = tuple(("text", view) for view in VIEWS)
 
 LEAST_PLACES = 2
 """An edge compares places with each other: fewer than these teach it nothing."""
-
-_EQUATOR_M, _ECCENTRICITY_SQUARED = 6_378_137.0, 6.69437999014e-3  # WGS-84
 
 
 class ObjectiveConfig(Settings):
@@ -185,7 +184,8 @@ def false_negatives(
     """
     near = torch.zeros(len(lat), len(lat), dtype=torch.bool, device=lat.device)
     if config.radius_m:
-        points = _earth_centred_m(lat, lon)
+        points = torch.from_numpy(earth_centred_m(lat.cpu().numpy(), lon.cpu().numpy()))
+        points = points.to(lat.device)
         # By differences, not by a product: that would lose metres to cancellation.
         mode = "donot_use_mm_for_euclid_dist"
         near = torch.cdist(points, points, compute_mode=mode) < config.radius_m
@@ -417,19 +417,6 @@ def _has(
     if modality in present:
         return present[modality].to(rows.device)
     return torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-
-
-def _earth_centred_m(lat: Tensor, lon: Tensor) -> Tensor:
-    """Positions on the WGS-84 ellipsoid as points in space, metres, (B, 3).
-
-    Straight distances between such points are right at the poles and across the antimeridian, and
-    fall short of those on the ground by less than a millionth up to 30 km.
-    """
-    phi, lam = lat.double().deg2rad(), lon.double().deg2rad()
-    to_axis = _EQUATOR_M / (1 - _ECCENTRICITY_SQUARED * phi.sin() ** 2).sqrt()
-    across = to_axis * phi.cos()
-    up = to_axis * (1 - _ECCENTRICITY_SQUARED) * phi.sin()
-    return torch.stack([across * lam.cos(), across * lam.sin(), up], dim=1)
 
 
 def _read_edge(edge: Any) -> Any:

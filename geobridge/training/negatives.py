@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from geobridge.errors import MissingExtraError, TrainingError
-from geobridge.geo.distance import WGS84
+from geobridge.geo.distance import earth_centred_m
 from geobridge.model.config import Settings
 from geobridge.model.objective import Edge
 from geobridge.training.batch import Source
@@ -124,25 +124,7 @@ class Forbidden:
 
     @cached_property
     def _ground(self) -> Tensor:
-        return torch.from_numpy(earth_xyz_m(self.lat, self.lon))
-
-
-def earth_xyz_m(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Earth-centred positions on the WGS-84 ellipsoid, float64 (N, 3) in metres, from degrees.
-
-    The straight line between two of them is shorter than the geodesic by d^3 / (24 R^2): a
-    millimetre at 10 km. NaN stays NaN.
-    """
-    phi, lam = np.radians(lat), np.radians(lon)
-    normal = WGS84.a / np.sqrt(1 - WGS84.es * np.sin(phi) ** 2)
-    return np.stack(
-        [
-            normal * np.cos(phi) * np.cos(lam),
-            normal * np.cos(phi) * np.sin(lam),
-            normal * (1 - WGS84.es) * np.sin(phi),
-        ],
-        axis=-1,
-    )
+        return torch.from_numpy(earth_centred_m(self.lat, self.lon))
 
 
 def geographic_neighbours(
@@ -164,7 +146,7 @@ def geographic_neighbours(
         there are no more, and for places of unknown position.
     """
     found = np.full((len(lat), nearest), -1, np.int32)
-    ground = earth_xyz_m(lat, lon)
+    ground = earth_centred_m(lat, lon)
     known = np.flatnonzero(np.isfinite(ground).all(axis=1))
     if len(known) < 2:
         return found

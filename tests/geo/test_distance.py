@@ -10,6 +10,7 @@ from geobridge.geo.distance import (
     LocalFrame,
     check_position,
     distance_m,
+    earth_centred_m,
     offset_m,
     unwrap_lon,
     wrap_lon,
@@ -147,3 +148,23 @@ def test_impossible_positions_are_refused_by_name(lat, lon, hint):
         check_position(lat, lon, "the position in a.jpg")
 
     assert str(error.value).startswith("the position in a.jpg")
+
+
+def test_straight_lines_are_as_long_as_geodesics_up_to_a_few_kilometres():
+    rng = np.random.default_rng(0)
+    lat, lon = rng.uniform(-89, 89, 50), rng.uniform(-180, 180, 50)
+    lat2, lon2 = lat + rng.uniform(-0.05, 0.05, 50), lon + rng.uniform(-0.05, 0.05, 50)
+
+    straight = np.linalg.norm(earth_centred_m(lat, lon) - earth_centred_m(lat2, lon2), axis=1)
+
+    np.testing.assert_allclose(straight, distance_m(lat, lon, lat2, lon2), atol=1e-3)
+
+
+def test_points_in_space_by_hand():
+    points = earth_centred_m([0.0, 0.0, 90.0, np.nan], [0.0, 90.0, 7.0, 0.0])
+
+    # The semi-axes of WGS-84.
+    np.testing.assert_allclose(points[0], [6_378_137, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(points[1], [0, 6_378_137, 0], atol=1e-6)
+    np.testing.assert_allclose(points[2], [0, 0, 6_356_752.314245], atol=1e-6)
+    assert np.isnan(points[3]).any()
