@@ -22,8 +22,8 @@ from geobridge.evaluation.benchmarks.benchmark import Benchmark
 from geobridge.evaluation.pictures import Seen, Shown, near_pairs, see_all
 from geobridge.evaluation.tasks import Items
 from geobridge.geo.distance import check_position, distance_m, unwrap_lon
+from geobridge.progress import Report, unheard
 from geobridge.views import Modality
-from geobridge.world.progress import Progress, silent
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -141,7 +141,7 @@ def examine(
     quick: bool = False,
     leak_m: float = LEAK_M,
     workers: int = 2,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> Diagnosis:
     """Check all of a data set: every split, training included.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from geobridge.errors import GeoBridgeError
 from geobridge.imagery.decode import FORMATS, read_image
-from geobridge.world.progress import Progress, silent
+from geobridge.progress import Report, unheard
 
 Picture = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ def see_all(
     *,
     quick: bool = False,
     workers: int = 2,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> list[Seen]:
     """Look at pictures, each once and in their order.
 

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from geobridge.geo.photos import PhotoMetadata, horizontal_fov_deg
+from geobridge.errors import PositionError
+from geobridge.geo.photos import PhotoMetadata, horizontal_fov_deg, read_photo_metadata
 
 Image = npt.NDArray[np.uint8]
 
@@ -76,6 +78,19 @@ def street_field(
     if known is None:
         known = _horizontal_of_long_side(width, height, DEFAULT_FOV_DEG)
     return StreetField(known, _vertical_fov_deg(width, height, known))
+
+
+def street_field_of_file(path: str | Path, width: int, height: int) -> StreetField:
+    """The field of a street picture in a file, by what its metadata says; see `street_field`.
+
+    Where the picture claims to have been taken does not matter to its angles: a position that
+    cannot be is no error here.
+    """
+    try:
+        metadata = read_photo_metadata(path)
+    except PositionError:
+        metadata = None
+    return street_field(width, height, metadata)
 
 
 def equirectangular_view(

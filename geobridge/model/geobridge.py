@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from geobridge.errors import ModelError, PositionError
-from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
+from geobridge.errors import ModelError
 from geobridge.imagery.decode import read_image
-from geobridge.imagery.street import StreetField, street_field
+from geobridge.imagery.street import StreetField, street_field, street_field_of_file
 from geobridge.model.checkpoint import (
     Checkpoint,
     check_fit,
@@ -423,7 +422,7 @@ class GeoBridge(nn.Module):
         preprocess = self.config.preprocess[view]
         image = read_image(item, min_side=max(preprocess.height, preprocess.width))
         if view == "street" and field is None:
-            field = street_field(image.shape[1], image.shape[0], _metadata(item))
+            field = street_field_of_file(item, image.shape[1], image.shape[0])
         return self.prepare(view, image, field)
 
     @staticmethod
@@ -449,13 +448,6 @@ class GeoBridge(nn.Module):
 
 def _unit(rows: Tensor) -> Tensor:
     return nn.functional.normalize(rows.float(), dim=-1)
-
-
-def _metadata(path: str | Path) -> PhotoMetadata | None:
-    try:
-        return read_photo_metadata(path)
-    except PositionError:  # where the photo claims to be does not matter to its embedding
-        return None
 
 
 def _name_item(modality: Modality, item: object, index: int) -> str:

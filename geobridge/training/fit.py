@@ -19,15 +19,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-import rich.progress
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from geobridge.errors import MissingExtraError, TrainingError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import anchor_objective, false_negatives, teaching_edges
+from geobridge.progress import shown
 from geobridge.training.batch import Batch
 from geobridge.training.caching import cached_step
 from geobridge.training.card import CardFacts, SetFacts, describe_hardware, write_model_card
@@ -42,7 +41,6 @@ from geobridge.training.gather import (
     of_first,
 )
 from geobridge.training.parameters import merged, parameter_groups, select, train_mode
-from geobridge.training.pictures import Progress
 from geobridge.training.processes import (
     Shards,
     by_layout,
@@ -576,10 +574,10 @@ def _build(
     check_texts(model, data)
     if rank == 0:
         _prepare_folder(config, folder)
-    for source in (*data.train, *data.validation):
-        if not isinstance(source, WorldSource):
-            with _bar(console, f"decoding {source.name}") as progress:
-                source.cache(folder / CACHE, progress)
+    with shown(console) as step:
+        for source in (*data.train, *data.validation):
+            if not isinstance(source, WorldSource):
+                source.cache(folder / CACHE, step(f"decoding {source.name}"))
     select(model, config.parameters, config.seed)
     check_normalisation(config, model)
     parts = open_parts(config, data, rank, world_size)
@@ -728,18 +726,6 @@ def _facts_of(
         return SetFacts(source.name, role, None, shown, note)
     held = [modality for modality in MODALITIES if source.has(modality).any()]
     return SetFacts(source.name, role, len(source), held, note)
-
-
-@contextmanager
-def _bar(console: Console, what: str) -> Iterator[Progress]:
-    """A bar for work that is counted, gone when it is done."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console.is_terminal and not console.quiet
-    with rich.progress.Progress(
-        *columns, console=console, transient=True, disable=not shown
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from geobridge.geo.distance import LocalFrame
 from geobridge.geo.rasters import RasterMap, open_dataset
 from geobridge.geo.tiles import mosaic_of_tiles, parse_tile_path
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.progress import Report
 from geobridge.training.batch import Batch
 from geobridge.training.config import SourceSettings
 from geobridge.training.looks import LooksConfig, looks_at
-from geobridge.training.pictures import Progress
 from geobridge.views import Modality, View
 
 MAX_BYTES = 2**30
@@ -205,7 +205,7 @@ class MapSource:
         """Which places can show the modality: bool (N,)."""
         return np.full(len(self), modality in ("drone", "satellite"))
 
-    def cache(self, folder: Path, progress: Progress | None = None) -> None:  # noqa: ARG002
+    def cache(self, folder: Path, progress: Report | None = None) -> None:  # noqa: ARG002
         """Read the maps into memory, up to `MAX_BYTES`; beyond it they are read as asked for."""
         waiting: list[_Layer] = []
         left = MAX_BYTES

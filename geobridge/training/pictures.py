@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import filelock
@@ -13,17 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geobridge.errors import PositionError, TrainingError
-from geobridge.geo.photos import PhotoMetadata, read_photo_metadata
+from geobridge.errors import TrainingError
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
-from geobridge.imagery.street import street_field
+from geobridge.imagery.street import street_field_of_file
+from geobridge.progress import Report
 
 DECODING = 1
 """Version of how a file becomes pixels. Raise it with every change that alters them: caches of
 decoded pictures belong to one version, and are written again for another."""
-
-Progress = Callable[[int, int | None], None]
 
 
 class PictureStore:
@@ -62,10 +60,10 @@ class PictureStore:
         image = read_image(path, min_side=side)
         field = None
         if self.preprocess.fit == "angular":  # as `GeoBridge.embed` will see it
-            field = street_field(image.shape[1], image.shape[0], _metadata(path))
+            field = street_field_of_file(path, image.shape[1], image.shape[0])
         return self.preprocess.prepare(image, field)
 
-    def cache(self, folder: Path, progress: Progress | None = None) -> None:
+    def cache(self, folder: Path, progress: Report | None = None) -> None:
         """Decode all pictures into one file in a folder, once; later runs find it there.
 
         The file appears whole or not at all, and one process writes it while others wait. It
@@ -111,7 +109,7 @@ class PictureStore:
             digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:24]
 
-    def _write(self, path: Path, progress: Progress | None) -> None:
+    def _write(self, path: Path, progress: Report | None) -> None:
         unfinished = path.with_suffix(".part")
         try:
             with unfinished.open("wb") as file:
@@ -126,10 +124,3 @@ class PictureStore:
             with contextlib.suppress(OSError):
                 unfinished.unlink()
             raise
-
-
-def _metadata(path: Path) -> PhotoMetadata | None:
-    try:
-        return read_photo_metadata(path)
-    except PositionError:  # where the photo claims to be does not matter to its angles
-        return None

@@ -20,10 +20,11 @@ from geobridge.geo.distance import check_position
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.model.config import refuse_unknown_keys
 from geobridge.places.table import iter_places
+from geobridge.progress import Report
 from geobridge.training.batch import Batch, Source, join_batches
 from geobridge.training.config import SourceSettings
 from geobridge.training.looks import LooksConfig, near_looks, random_street, two_looks
-from geobridge.training.pictures import PictureStore, Progress
+from geobridge.training.pictures import PictureStore
 from geobridge.views import MODALITIES, VIEWS, Modality, View
 from geobridge.world.dataset import WorldBatch, WorldDataset
 from geobridge.world.planet import World
@@ -206,7 +207,7 @@ class FileSource(Source, Protocol):
         """Which places can show the modality: bool (N,)."""
         ...
 
-    def cache(self, folder: Path, progress: Progress | None = None) -> None:
+    def cache(self, folder: Path, progress: Report | None = None) -> None:
         """Make ready what drawing needs, in files of a folder where that saves time."""
         ...
 
@@ -287,7 +288,7 @@ class PictureSource:
         where = self._where.get(modality)
         return np.zeros(len(self), bool) if where is None else where >= 0
 
-    def cache(self, folder: Path, progress: Progress | None = None) -> None:
+    def cache(self, folder: Path, progress: Report | None = None) -> None:
         """Decode all pictures into files of a folder, where the settings ask for it.
 
         Raises:

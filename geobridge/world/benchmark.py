@@ -32,6 +32,7 @@ from pathlib import Path
 
 from geobridge.errors import WorldError
 from geobridge.places.table import Place, iter_places
+from geobridge.progress import Report, unheard
 from geobridge.views import MODALITIES, VIEWS
 from geobridge.world.build import (
     Built,
@@ -42,7 +43,6 @@ from geobridge.world.build import (
     places_of,
 )
 from geobridge.world.planet import Town
-from geobridge.world.progress import Progress, silent
 from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION
 
 
@@ -113,7 +113,7 @@ DIGESTS: dict[str, str] = {
 
 
 def build_benchmark(
-    name: str, out: str | Path, *, workers: int = 2, progress: Progress = silent
+    name: str, out: str | Path, *, workers: int = 2, progress: Report = unheard
 ) -> Built:
     """Write a benchmark as a places data set, split `test`.
 

@@ -18,10 +18,10 @@ from shapely import Polygon
 
 from geobridge.errors import WorldError
 from geobridge.places.table import Place, write_places
+from geobridge.progress import Report, unheard
 from geobridge.views import MODALITIES, VIEWS
 from geobridge.world.neighbours import place_pairs
 from geobridge.world.planet import DroneKind, PlannedView, Town, World, WorldPlace
-from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import region_named
 from geobridge.world.seeds import BENCHMARK_SEED, PLANET_VERSION, generator
 
@@ -159,7 +159,7 @@ def build_places(
     recipe: Recipe,
     *,
     workers: int = 2,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> Built:
     """Write a places data set: the first `towns` towns of every region, `places` of each.
 
@@ -184,7 +184,7 @@ def build_towns(
     split: str | None = None,
     benchmark: str | None = None,
     workers: int = 2,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> Built:
     """Write a places data set of the towns that are listed.
 

@@ -9,6 +9,7 @@ from rasterio import Affine
 from rasterio.windows import Window
 
 from geobridge.errors import WorldError
+from geobridge.progress import Report, unheard
 from geobridge.world.build import make_folder
 from geobridge.world.camera import Camera, looking_at, sensor_for
 from geobridge.world.photos import (
@@ -20,7 +21,6 @@ from geobridge.world.photos import (
     write_street_photo,
 )
 from geobridge.world.planet import Town, World, parse_town
-from geobridge.world.progress import Progress, silent
 from geobridge.world.regions import SIZE_M
 from geobridge.world.seeds import generator
 from geobridge.world.track import Track, stations
@@ -46,7 +46,7 @@ def write_map(
     *,
     gsd_m: float = 0.3,
     date: int = 0,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> Path:
     """Write a whole town as a tiled GeoTIFF in its UTM zone, block by block.
 
@@ -105,7 +105,7 @@ def write_flight(
     width: int = 960,
     date: int = 1,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> list[Path]:
     """Write drone photos (4:3 JPEG) that know where, when and how they were taken.
 
@@ -235,7 +235,7 @@ def write_walk(
     height: int = 512,
     date: int = 2,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Report = unheard,
 ) -> list[Path]:
     """Write street pictures (JPEG) taken at places of the town, looking along the street.
 
