@@ -6,8 +6,6 @@ Paths are relative to the folder in which the command runs, as they are on its c
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from geobridge.curation.clean import CleanConfig
 from geobridge.curation.crop import CropConfig
 from geobridge.curation.describe import DescribeConfig
@@ -16,7 +14,7 @@ from geobridge.curation.satellite import SatelliteConfig
 from geobridge.curation.seeds import SeedsConfig
 from geobridge.curation.street import StreetConfig
 from geobridge.errors import CurationError, MissingExtraError
-from geobridge.model.config import Settings, first_problem
+from geobridge.model.config import Settings, parse_settings
 
 try:
     from geobridge.model.yaml_files import read_yaml
@@ -61,9 +59,4 @@ def parse_curate_config(data: Any, where: str) -> CurateConfig:
     Raises:
         CurationError: the first thing that is wrong, and where.
     """
-    try:
-        return CurateConfig.model_validate(data)
-    except ValidationError as error:
-        place, problem = first_problem(error)
-        at = f" at {place!r}" if place else ""
-        raise CurationError(f"{where} is no curation{at}: {problem}; correct it.") from None
+    return parse_settings(CurateConfig, data, CurationError, f"{where} is no curation")

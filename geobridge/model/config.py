@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from geobridge.errors import ModelError
+from geobridge.errors import GeoBridgeError, ModelError
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.views import LETTERS, MODALITIES, VIEWS, Modality, View
 
@@ -70,6 +70,9 @@ class Settings(BaseModel):
     def _suggest(cls, data: Any) -> Any:
         refuse_unknown_keys(data, list(cls.model_fields), cls.__name__)
         return data
+
+
+S = TypeVar("S", bound=Settings)
 
 
 class ImageEncoderConfig(Settings):
@@ -202,15 +205,40 @@ def parse_config(data: Any, where: str) -> ModelConfig:
     Raises:
         ModelError: the first thing that is wrong, and where.
     """
+    return parse_settings(
+        ModelConfig,
+        data,
+        ModelError,
+        f"{where} is not the configuration of a GeoBridge model",
+        "correct it or take a checkpoint written by `GeoBridge.save`",
+    )
+
+
+def parse_settings(
+    kind: type[S],
+    data: Any,
+    error: type[GeoBridgeError],
+    what: str,
+    remedy: str = "correct it",
+) -> S:
+    """Check settings that were read from a file.
+
+    Args:
+        kind: of the settings.
+        data: as read.
+        error: what is raised.
+        what: begins the message ("a.yaml is no curation").
+        remedy: ends it.
+
+    Raises:
+        GeoBridgeError: of the given class; the first thing that is wrong, and where.
+    """
     try:
-        return ModelConfig.model_validate(data)
-    except ValidationError as error:
-        place, problem = first_problem(error)
+        return kind.model_validate(data)
+    except ValidationError as problem:
+        place, said = first_problem(problem)
         at = f" at {place!r}" if place else ""
-        raise ModelError(
-            f"{where} is not the configuration of a GeoBridge model{at}: {problem}; "
-            f"correct it or take a checkpoint written by `GeoBridge.save`."
-        ) from None
+        raise error(f"{what}{at}: {said}; {remedy}.") from None
 
 
 def first_problem(error: ValidationError) -> tuple[str, str]:

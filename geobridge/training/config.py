@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from geobridge.errors import MissingExtraError, TrainingError
-from geobridge.model.config import Settings, first_problem, read_modality
+from geobridge.model.config import Settings, parse_settings, read_modality
 from geobridge.model.objective import ObjectiveConfig
 from geobridge.training.looks import LooksConfig
 from geobridge.training.negatives import NegativesConfig
@@ -378,14 +378,7 @@ def parse_train_config(data: Any, where: str) -> TrainConfig:
     Raises:
         TrainingError: the first thing that is wrong, and where.
     """
-    try:
-        return TrainConfig.model_validate(data)
-    except ValidationError as error:
-        place, problem = first_problem(error)
-        at = f" at {place!r}" if place else ""
-        raise TrainingError(
-            f"{where} is no training configuration{at}: {problem}; correct it."
-        ) from None
+    return parse_settings(TrainConfig, data, TrainingError, f"{where} is no training configuration")
 
 
 def merge_settings(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
