@@ -43,6 +43,16 @@ class AtomicCheckpointIO(CheckpointIO):
     def __init__(self, configuration: Mapping[str, Any], may_change: Collection[str] = ()) -> None:
         self._configuration = _as_json(configuration)
         self._may_change = may_change
+        self._read: dict[Path, dict[str, Any]] = {}
+
+    def read(self, path: str | Path) -> dict[str, Any]:
+        """`load_checkpoint`, which then hands out the same again: a state is long to read.
+
+        Raises:
+            TrainingError: as in `load_checkpoint`.
+        """
+        self._read[Path(path)] = self.load_checkpoint(path)
+        return self._read[Path(path)]
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -62,7 +72,7 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any = None,
         weights_only: bool | None = None,  # noqa: ARG002 - never anything but True here
     ) -> dict[str, Any]:
-        """`load_state`, if it is of this configuration.
+        """`load_state`, if it is of this configuration; what was `read` is handed out once.
 
         Args:
             path: of the state.
@@ -72,6 +82,8 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             TrainingError: as in `load_state` and `check_configuration`.
         """
+        if Path(path) in self._read:
+            return self._read.pop(Path(path))
         state = load_state(Path(path), map_location or "cpu")
         check_configuration(state, self._configuration, Path(path), self._may_change)
         return state

@@ -14,7 +14,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -30,7 +30,7 @@ from geobridge.progress import shown
 from geobridge.training.batch import Batch
 from geobridge.training.caching import cached_step
 from geobridge.training.card import CardFacts, SetFacts, describe_hardware, write_model_card
-from geobridge.training.checkpoints import AtomicCheckpointIO, check_configuration, load_state
+from geobridge.training.checkpoints import AtomicCheckpointIO, load_state
 from geobridge.training.config import SourceSettings, TrainConfig, to_yaml
 from geobridge.training.curves import draw_curves
 from geobridge.training.ema import WeightAverage
@@ -535,6 +535,8 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     rank, world_size = process_place(config.fit)
     if console is None or rank:  # one process speaks for all
         console = Console(quiet=True)
+    states = AtomicCheckpointIO(config.model_dump(mode="json"), MAY_CHANGE)
+    state = states.read(folder / STATE) if (folder / STATE).exists() else None
     module, idle = _build(config, folder, console, rank, world_size)
     if idle and rank == 0:
         console.print(f"no place of the training sets teaches {', '.join(idle)}")
@@ -553,14 +555,15 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         log_steps=fit_settings.log_steps,
         console=console,
     )
-    if _is_finished(config, folder):
+    if state is not None and _is_finished(config, state):
         console.print(f"the run in {folder} is finished: raise fit.steps or fit.minutes to go on")
     else:
-        if (folder / STATE).exists():
+        if state is not None:
             console.print(f"going on with the run in {folder}")
-        _train(module, Keeper(folder, report), report, folder)
+        state = None
+        _train(module, Keeper(folder, report), report, states, folder)
     if rank == 0:
-        _conclude(config, module, folder, console)
+        _conclude(config, module, folder, state or load_state(folder / STATE), console)
     return GeoBridge.load(folder / CHECKPOINT)
 
 
@@ -586,12 +589,8 @@ def _build(
 
 
 def _prepare_folder(config: TrainConfig, folder: Path) -> None:
-    """Make the run's folder, or make sure that it is of this run."""
-    state = folder / STATE
-    if state.exists():
-        wanted = config.model_dump(mode="json")
-        check_configuration(load_state(state), wanted, state, MAY_CHANGE)
-    elif _holds_other_things(folder):
+    """Make the folder of a run, unless it is of something else."""
+    if not (folder / STATE).exists() and _holds_other_things(folder):
         raise TrainingError(
             f"{folder} holds files that are no run's: name a new or an empty folder."
         )
@@ -620,17 +619,20 @@ def _wants_standardizing(config: TrainConfig, module: FitModule) -> bool:
     return drawn and not config.fit.standardize
 
 
-def _is_finished(config: TrainConfig, folder: Path) -> bool:
-    """Whether the run that is there has made all its steps, or used all its minutes."""
-    if not (folder / STATE).exists():
-        return False
-    state = load_state(folder / STATE)
+def _is_finished(config: TrainConfig, state: Mapping[str, Any]) -> bool:
+    """Whether the run of a state has made all its steps, or used all its minutes."""
     if config.fit.steps:
         return int(state["global_step"]) >= config.fit.steps
     return float(state["fit"]["used_s"]) >= 60 * cast(float, config.fit.minutes)
 
 
-def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -> None:
+def _train(
+    module: FitModule,
+    keeper: Keeper,
+    report: RunReport,
+    states: AtomicCheckpointIO,
+    folder: Path,
+) -> None:
     settings = module.config.fit
     module.report = report
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -642,7 +644,7 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
         precision=cast(Any, settings.precision),
         max_steps=settings.steps or -1,
         callbacks=[report, keeper],
-        plugins=[AtomicCheckpointIO(module.config.model_dump(mode="json"), MAY_CHANGE)],
+        plugins=[states],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -666,9 +668,14 @@ def _train(module: FitModule, keeper: Keeper, report: RunReport, folder: Path) -
             ) from error
 
 
-def _conclude(config: TrainConfig, module: FitModule, folder: Path, console: Console) -> None:
-    """Curves and the checkpoint's card, from what the run has saved."""
-    state = load_state(folder / STATE)
+def _conclude(
+    config: TrainConfig,
+    module: FitModule,
+    folder: Path,
+    state: Mapping[str, Any],
+    console: Console,
+) -> None:
+    """Curves and the checkpoint's card, from the state that the run has saved."""
     _tell_idle(state["fit"]["idle"], state["global_step"], console)
     keeper = Keeper(folder, None)
     keeper.load_state_dict(state["callbacks"][keeper.state_key])

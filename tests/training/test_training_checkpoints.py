@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from geobridge.errors import MissingExtraError, TrainingError
+from geobridge.training import checkpoints
 from geobridge.training.checkpoints import (
     CONFIGURATION_KEY,
     AtomicCheckpointIO,
@@ -42,6 +43,25 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     assert found["names"] == ["a", None]
     assert found["rows"].tolist() == [0, 1, 2, 3]
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_state_that_was_read_ahead_is_handed_out_once(tmp_path, monkeypatch):
+    path = tmp_path / "state.ckpt"
+    files = AtomicCheckpointIO(CONFIGURATION)
+    files.save_checkpoint(state_of(1), path)
+    opened = []
+    monkeypatch.setattr(
+        checkpoints,
+        "load_state",
+        lambda path, where: opened.append(path) or load_state(path, where),
+    )
+
+    ahead = files.read(path)
+
+    assert files.load_checkpoint(path) is ahead
+    assert len(opened) == 1
+    files.save_checkpoint(state_of(2), path)
+    assert files.load_checkpoint(path)["step"] == 2
 
 
 KILLED = """

@@ -17,6 +17,7 @@ from training_stage import tiny_run, write_table
 
 from geobridge.errors import ImageError, TrainingError
 from geobridge.model.geobridge import GeoBridge
+from geobridge.training import checkpoints
 from geobridge.training import fit as fit_module
 from geobridge.training.checkpoints import load_state
 from geobridge.training.fit import fit
@@ -286,7 +287,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
     assert load_state(tmp_path / "run" / "state.ckpt")["global_step"] == 2
     monkeypatch.setattr(fit_module, "anchor_objective", objective)
+    read, load = [], checkpoints.load_state
+    monkeypatch.setattr(checkpoints, "load_state", lambda *given: read.append(1) or load(*given))
     fit(tiny_config(), tmp_path / "run")
+    assert len(read) == 1  # what it goes on from
     fit(tiny_config(), tmp_path / "whole")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
