@@ -1,8 +1,16 @@
 """One small town for everything above the gallery: a map, a model that knows no view, a gallery."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
+
+# Tests are imported by path, so that their helpers have to be findable.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_model import tiny_settings
 
 ORIGIN_EAST_M, ORIGIN_NORTH_M = 690_000.0, 5_334_000.0
 TOWN_CRS = "EPSG:32632"
@@ -55,47 +63,22 @@ def one_eyed_checkpoint(tmp_path_factory):
     from geobridge.model.config import parse_config
     from geobridge.model.geobridge import GeoBridge
     from geobridge.model.tokens import train_tokenizer
+    from geobridge.training.config import merge_settings
 
-    square = {"height": 32, "width": 32, "fit": "cover"}
-    config = {
-        "name": "one-eyed",
-        "dim": 32,
-        "weights": "shared",
-        "image": {
-            "kind": "resnet",
-            "config": {
-                "embedding_size": 16,
-                "hidden_sizes": [16, 32],
-                "depths": [1, 1],
-                "layer_type": "basic",
-            },
-            "pooling": "gem",
-            "norm": "layer",
+    square = {"height": 32, "width": 32}
+    config = merge_settings(
+        tiny_settings(),
+        {
+            "name": "one-eyed",
+            "dim": 32,
+            "weights": "shared",
+            "image": {"config": {"embedding_size": 16, "hidden_sizes": [16, 32]}},
+            "text": {"config": {"projection_dim": 32}},
+            "preprocess": {"drone": square, "satellite": square},
+            # So small a temperature that the one reference that is the query outweighs the rest.
+            "calibration": {"satellite": {"temperature": 1e-5, "radius_scale": 2.0, "queries": 40}},
         },
-        "text": {
-            "kind": "clip",
-            "config": {
-                "vocab_size": 300,
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 1,
-                "projection_dim": 32,
-                "max_position_embeddings": 24,
-                "pad_token_id": 0,
-                "eos_token_id": 1,
-                "bos_token_id": 2,
-            },
-            "max_tokens": 24,
-        },
-        "preprocess": {
-            "drone": square,
-            "street": {"height": 16, "width": 64, "fit": "angular"},
-            "satellite": square,
-        },
-        # So small a temperature that the one reference that is the query outweighs the rest.
-        "calibration": {"satellite": {"temperature": 1e-5, "radius_scale": 2.0, "queries": 40}},
-    }
+    )
     folder = tmp_path_factory.mktemp("models") / "one-eyed"
     words = train_tokenizer(["a stadium by a river", "red roofs along a road"], 300)
     GeoBridge.from_config(parse_config(config, "the test"), seed=3, tokenizer=words).save(folder)

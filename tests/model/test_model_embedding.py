@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_model import tiny_settings
 
 from geobridge.errors import ImageError, ModelError, PositionError, TextTooLongError
 from geobridge.geo.photos import read_photo_metadata
@@ -263,18 +264,7 @@ def test_a_preset_without_pretrained_weights_needs_no_hub(tiny_config):
 
 
 def spatial(make_tiny, **changes):
-    image = {
-        "kind": "resnet",
-        "config": {
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16],
-            "depths": [1, 1],
-            "layer_type": "basic",
-        },
-        "pooling": "spatial",
-        "norm": "layer",
-    }
-    return make_tiny(image=image, **changes)
+    return make_tiny(image=tiny_settings()["image"] | {"pooling": "spatial"}, **changes)
 
 
 def test_a_spatial_head_has_as_many_positions_as_its_view_has_tokens(make_tiny):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny_model import tiny_settings
 
 from geobridge.errors import TrainingError
 from geobridge.model.config import parse_config
@@ -7,48 +8,10 @@ from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import ObjectiveConfig, anchor_objective
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.caching import cached_step
+from geobridge.training.config import merge_settings
 
 WORDS = ["a stadium by a river", "red roofs along a road", "a harbour", "fields and a farm"]
-SQUARE = {"height": 16, "width": 16, "fit": "cover"}
-SETTINGS = {
-    "name": "tiny",
-    "dim": 8,
-    "weights": "adapter",
-    "adapter_dim": 4,
-    "image": {
-        "kind": "resnet",
-        "config": {
-            "embedding_size": 8,
-            "hidden_sizes": [8, 16],
-            "depths": [1, 1],
-            "layer_type": "basic",
-        },
-        "pooling": "gem",
-        "norm": "layer",
-    },
-    "text": {
-        "kind": "clip",
-        "config": {
-            "vocab_size": 300,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 1,
-            "projection_dim": 8,
-            "max_position_embeddings": 24,
-            "attention_dropout": 0.3,
-            "pad_token_id": 0,
-            "eos_token_id": 1,
-            "bos_token_id": 2,
-        },
-        "max_tokens": 24,
-    },
-    "preprocess": {
-        "drone": SQUARE,
-        "street": {"height": 16, "width": 64, "fit": "angular"},
-        "satellite": SQUARE,
-    },
-}
+SETTINGS = merge_settings(tiny_settings(), {"text": {"config": {"attention_dropout": 0.3}}})
 # Twelve places; some have no drone picture, some no street picture, some no text.
 HELD = {
     "drone": [0, 1, 2, 4, 5, 7, 8, 9, 11],
