@@ -162,10 +162,11 @@ def _peak(values, at):
     return 0.5 * (before - after) / (before - 2 * here + after)
 
 
-def lay_over(workspace):
+def lay_over(workspace, most=None):
     """How the published drone and satellite pictures of a curation lie over the ground they claim.
 
     What they are compared with is the original raster, also where it was warped for the curation.
+    Of more than `most` places so many are taken, evenly spread.
 
     Returns:
         The set and view ("fongyuan drone"), the size over the one that `gsd_m` tells, and the
@@ -176,7 +177,8 @@ def lay_over(workspace):
     rows = pictures.set_index(["place_id", "view"])
     rasters = workspace.read("crops").set_index("place_id")["raster"]
     found = []
-    for place in places.to_dict("records"):
+    step = 1 if most is None else max(1, len(places) // most)
+    for place in places.iloc[::step].to_dict("records"):
         raster = Path(rasters[place["place_id"]])
         later = raster.with_name(raster.name.replace("_2016_", "_2020_"))
         lat, lon = place["point"].y, place["point"].x
