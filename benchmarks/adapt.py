@@ -58,7 +58,7 @@ def maps_of(name: str, data: Path) -> tuple[list[Path], float]:
         return [data / name / "satellite_map.tif"], 100.0
     if name == "ariel":
         return [data / name / "satellite"], 100.0
-    tiles = sorted((data / name).glob(f"{real.NAIP_TEST_CITY}_{NAIP_YEAR}_*.tif"))
+    tiles = sorted((data / name).glob(f"{real.TEST_CITY}_{NAIP_YEAR}_*.tif"))
     return tiles, NAIP_FOOTPRINT_M
 
 

@@ -11,6 +11,7 @@ the part left out is measured.
 import argparse
 import csv
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,14 +27,16 @@ from geobridge.evaluation.retrieval import ranks_of_positives
 from geobridge.geo.distance import distance_m
 from geobridge.localization.calibration import calibration_for, reliability
 
+# What no training reads is said where the tables of training are made.
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from real_tables import TEST_CITY, UCM_TEST_EVERY
+
 RADII_M = (25, 50, 100)
 # Groups of equal size, from the least to the largest stated value.
 GROUPS = 3
 # RootSIFT with 60,000 map features and a MAGSAC homography: share of the photos within 25 and
 # 50 m, from the README of the data.
 CLASSICAL_FONGYUAN = {25: 0.02, 50: 0.12}
-NAIP_TEST_CITY = "santa_monica"
-UCM_TEST_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -246,13 +249,13 @@ def ucm_captions(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # n
 def naip_years(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:  # noqa: ARG001
     """One year as the drone's view, another as the map, in the city left out of training."""
     folder = data / "naip_years"
-    tiles = [row for row in read_rows(folder / "tiles.csv") if row["city"] == NAIP_TEST_CITY]
+    tiles = [row for row in read_rows(folder / "tiles.csv") if row["city"] == TEST_CITY]
     years = sorted({row["year"] for row in tiles})
     places = sorted({row["place"] for row in tiles})
     files = {(row["place"], row["year"]): folder / row["file"] for row in tiles}
     old = model.embed("drone", [files[place, years[0]] for place in places])
     new = model.embed("satellite", [files[place, years[-1]] for place in places])
-    name = f"naip_years, {NAIP_TEST_CITY} {years[0]} in {years[-1]}"
+    name = f"naip_years, {TEST_CITY} {years[0]} in {years[-1]}"
     return retrieved(name, ranks(old, new), len(places))
 
 
