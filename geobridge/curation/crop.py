@@ -22,6 +22,7 @@ from shapely import Polygon
 
 from geobridge.curation.pictures import Picture, PictureConfig, UnfitError, cut
 from geobridge.curation.rasters import digest, file_digest, is_address, opened
+from geobridge.curation.remote import remote_files
 from geobridge.curation.workspace import Journal, Workspace
 from geobridge.errors import ImageError, RasterError
 from geobridge.geo.footprint import footprint_around
@@ -54,11 +55,13 @@ class CropConfig(PictureConfig):
         turn_north: whether panoramas are turned so that their middle looks north; those of
             unknown heading are then left out. Plain photos stay as they are.
         street_width: wider panoramas are reduced to so many pixels.
+        allow_private: whether addresses of rasters may be of this machine and its networks.
     """
 
     sides_m: tuple[float, ...] = Field(default=(80.0, 100.0, 120.0, 150.0, 180.0), min_length=1)
     turn_north: bool = True
     street_width: int = Field(default=2048, ge=64)
+    allow_private: bool = False
 
 
 def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDataFrame:
@@ -78,7 +81,10 @@ def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDa
     report = step("cropping around panoramas")
     inputs = [file_digest(workspace.path(stage)) for stage in ("seeds", "street")]
     settings = config.model_dump(mode="json")
-    with workspace.journal("crop", digest(settings, inputs)) as journal:
+    with (
+        remote_files(workspace.cache, allow_private=config.allow_private) as files,
+        workspace.journal("crop", digest(settings, inputs)) as journal,
+    ):
         done = 0
         for name, group in groupby(panoramas, key=lambda panorama: str(panorama["raster"])):
             of_raster = list(group)
@@ -86,7 +92,7 @@ def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDa
             done += len(of_raster) - len(undone)
             if not undone:
                 continue
-            with opened(name) as raster:
+            with opened(name, files) as raster:
                 for panorama in undone:
                     pano_id = panorama["pano_id"]
                     crops = _crops(workspace, config, raster, panorama, planned[pano_id])

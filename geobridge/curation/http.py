@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import geobridge
@@ -52,7 +53,10 @@ SECRET_PARAMETERS = frozenset(
 )
 """Parameters of an address that may hold a secret: no key of the cache has them."""
 
+_T = TypeVar("_T")
+
 _REDIRECTS = (301, 302, 303, 307, 308)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _STRIPES = 64
 
@@ -116,6 +120,21 @@ PAGE = Kind("answer", JSON_TYPES, 64 << 20, _check_json)
 def picture_kind(max_bytes: int) -> Kind:
     """A picture of at most so many bytes."""
     return Kind("picture", PICTURE_TYPES, max_bytes)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some bytes of a file.
+
+    Attributes:
+        data: the bytes, from where they were asked for; fewer where the file ends.
+        size: of the whole file in bytes.
+        version: what the server says to tell one content of the file from another, perhaps empty.
+    """
+
+    data: bytes
+    size: int
+    version: str
 
 
 @dataclass(frozen=True)
@@ -266,6 +285,26 @@ class Client:
             stem = Path(folder) / "answer"
             return json.loads(self._download(url, PAGE, stem, pace, credential).read_bytes())
 
+    def part(self, url: str, start: int, length: int, *, pace: Pace) -> Part:
+        """Some bytes of a file, which are not kept (RFC 9110, section 14: range requests).
+
+        Args:
+            url: http or https.
+            start: first byte, from 0, which the file must have.
+            length: how many, from 1.
+            pace: for its host.
+
+        Raises:
+            DownloadError: they did not come, or the server gives no parts of files.
+        """
+        asked = {"Range": f"bytes={start}-{start + length - 1}", "Accept": "*/*"}
+
+        def attempt() -> Part:
+            with self._answer(url, asked, pace, None) as answer:
+                return _read_part(answer, start, length)
+
+        return self._attempts(url, pace, f"{url} {start}", attempt)
+
     def keep(self, data: bytes, suffix: str) -> Path:
         """Keep what needs no download, by the digest of its content."""
         path = self._stem_of(hashlib.sha256(data).hexdigest()).with_suffix(suffix)
@@ -285,18 +324,28 @@ class Client:
     ) -> Path:
         if credential:
             _check_secure(credential, self._allow_private)
+
+        def attempt() -> Path:
+            with self._answer(url, {"Accept": ", ".join(kind.suffixes)}, pace, credential) as got:
+                return self._store(got, kind, stem, credential)
+
+        try:
+            return self._attempts(url, pace, stem.name, attempt)
+        except OSError as error:
+            raise CurationError(
+                f"{stem.parent} cannot be written ({error.strerror}): make room or choose "
+                f"another folder with --out."
+            ) from error
+
+    def _attempts(self, url: str, pace: Pace, name: str, attempt: Callable[[], _T]) -> _T:
+        """What an attempt gives, tried again after failures that may pass; waits go by the name."""
         reason = ""
-        for attempt in range(ATTEMPTS):
+        for number in range(ATTEMPTS):
             try:
-                return self._follow(url, kind, stem, pace, credential)
+                return attempt()
             except TryAgainError as error:
                 reason, after_s = str(error), error.after_s
-            except OSError as error:
-                raise CurationError(
-                    f"{stem.parent} cannot be written ({error.strerror}): make room or choose "
-                    f"another folder with --out."
-                ) from error
-            wait_s = _backoff_s(stem.name, attempt) if after_s is None else after_s
+            wait_s = _backoff_s(name, number) if after_s is None else after_s
             if wait_s > LONGEST_WAIT_S:
                 raise DownloadError(
                     f"{shown(url)} asks to wait {wait_s:.0f} s ({reason}): run again later, it "
@@ -305,7 +354,7 @@ class Client:
                 )
             if after_s is not None:
                 self._gate(url, pace).pause(after_s)
-            elif attempt + 1 < ATTEMPTS:
+            elif number + 1 < ATTEMPTS:
                 self._sleep(wait_s)
         raise DownloadError(
             f"{shown(url)} gave nothing in {ATTEMPTS} attempts ({reason}): run again later, it "
@@ -313,15 +362,28 @@ class Client:
             is_final=False,
         )
 
-    def _follow(
-        self, url: str, kind: Kind, stem: Path, pace: Pace, credential: Credential | None
-    ) -> Path:
-        """One attempt, through all redirects."""
+    @contextmanager
+    def _answer(
+        self, url: str, asked: Mapping[str, str], pace: Pace, credential: Credential | None
+    ) -> Iterator["_Answer"]:
+        """The answer at the end of all redirects, whose body has not been read yet.
+
+        Raises:
+            TryAgainError, DownloadError: there is none, or one that tells of a failure.
+        """
         for _ in range(MAX_REDIRECTS + 1):
-            with self._gate(url, pace).turn(), self._response(url, kind, credential) as response:
+            with self._gate(url, pace).turn(), self._response(url, asked, credential) as response:
                 headers = _headers(response.headers)
                 if response.status not in _REDIRECTS or "location" not in headers:
-                    return self._store(response, headers, url, kind, stem, credential)
+                    _check_status(response.status, headers, url)
+                    if headers.get("content-encoding", "identity").lower() != "identity":
+                        raise DownloadError(
+                            f"{shown(url)} is compressed, which was not asked for: use another "
+                            f"server.",
+                            is_final=True,
+                        )
+                    yield _Answer(url, response.status, headers, self._chunks(response))
+                    return
                 url = _joined(url, headers["location"])
         raise DownloadError(
             f"{shown(url)} is redirected more than {MAX_REDIRECTS} times: check the address.",
@@ -330,14 +392,14 @@ class Client:
 
     @contextmanager
     def _response(
-        self, url: str, kind: Kind, credential: Credential | None
+        self, url: str, asked: Mapping[str, str], credential: Credential | None
     ) -> Iterator[httpcore2.Response]:
         """The answer to one request, with everything that can go wrong on the wire named."""
         headers = {
             "User-Agent": f"geobridge/{geobridge.__version__}",
-            "Accept": ", ".join(kind.suffixes),
             # Sizes are checked against what the server announces, which is the size it sends.
             "Accept-Encoding": "identity",
+            **asked,
         }
         if credential and _origin(url) == credential.origin:
             url, headers = _with_secret(url, headers, credential)
@@ -361,56 +423,41 @@ class Client:
             # Without the cause: it may quote a header.
             raise _no_address(url) from None
 
+    def _chunks(self, response: httpcore2.Response) -> Iterator[bytes]:
+        """The body, piece by piece, for as long as it may take."""
+        begin = self._now()
+        for chunk in response.iter_stream():
+            if self._now() - begin > LONGEST_DOWNLOAD_S:
+                raise TryAgainError(f"it took longer than {LONGEST_DOWNLOAD_S:.0f} s")
+            yield chunk
+
     def _store(
-        self,
-        response: httpcore2.Response,
-        headers: Mapping[str, str],
-        url: str,
-        kind: Kind,
-        stem: Path,
-        credential: Credential | None,
+        self, answer: "_Answer", kind: Kind, stem: Path, credential: Credential | None
     ) -> Path:
         """Keep a whole and fitting answer under its name, or raise."""
-        _check_status(response.status, headers, url)
-        content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+        if answer.status != 200:
+            raise TryAgainError("a part came where the whole was asked for")
+        content_type = answer.headers.get("content-type", "").split(";")[0].strip().lower()
         if content_type not in kind.suffixes:
             raise DownloadError(
-                f"{shown(url)} gave {content_type or 'no content type'} where a {kind.name} was "
-                f"expected: check the address in a browser.",
+                f"{shown(answer.url)} gave {content_type or 'no content type'} where a "
+                f"{kind.name} was expected: check the address in a browser.",
                 is_final=True,
             )
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise DownloadError(
-                f"{shown(url)} is compressed, which was not asked for: use another server.",
-                is_final=True,
-            )
-        announced = headers.get("content-length", "")
+        announced = answer.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > kind.max_bytes:
-            raise _too_large(url, kind)
+            raise _too_large(answer.url, kind)
         path = stem.with_suffix(kind.suffixes[content_type])
         path.parent.mkdir(parents=True, exist_ok=True)
         part = stem.with_name(f".{stem.name}.part")
         try:
-            self._write(response.iter_stream(), part, url, kind)
+            _write(answer, part, kind)
             _finish(part, announced, kind, credential)
             part.replace(path)
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
         return path
-
-    def _write(self, chunks: Iterable[bytes], part: Path, url: str, kind: Kind) -> None:
-        size, begin = 0, self._now()
-        with part.open("wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > kind.max_bytes:
-                    raise _too_large(url, kind)
-                if self._now() - begin > LONGEST_DOWNLOAD_S:
-                    raise TryAgainError(f"it took longer than {LONGEST_DOWNLOAD_S:.0f} s")
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _gate(self, url: str, pace: Pace) -> "_Gate":
         host = _origin(url)
@@ -439,6 +486,16 @@ def shown(url: str) -> str:
     except ValueError:
         return "an address that is none"
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came: from where, with which status and headers (lower case), and the body to come."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
 
 
 class _Gate:
@@ -544,7 +601,7 @@ def _with_secret(
 
 
 def _check_status(status: int, headers: Mapping[str, str], url: str) -> None:
-    if status == 200:
+    if status in (200, 206):
         return
     if status in _PASSING:
         raise TryAgainError(f"status {status}", _retry_after_s(headers))
@@ -581,6 +638,50 @@ def _backoff_s(digest: str, attempt: int) -> float:
     """
     spread = int(hashlib.sha256(f"{digest} {attempt}".encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**attempt * (0.5 + spread))
+
+
+def _write(answer: _Answer, part: Path, kind: Kind) -> None:
+    size = 0
+    with part.open("wb") as file:
+        for chunk in answer.chunks:
+            size += len(chunk)
+            if size > kind.max_bytes:
+                raise _too_large(answer.url, kind)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_part(answer: _Answer, start: int, length: int) -> Part:
+    """The bytes of an answer to a range request.
+
+    Raises:
+        TryAgainError: it was cut off.
+        DownloadError: it is of other bytes than those asked for.
+    """
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.status != 206 or found is None:
+        raise DownloadError(
+            f"{shown(answer.url)} cannot be read in parts: download the file and name it in place "
+            f"of its address.",
+            is_final=True,
+        )
+    first, last, size = (int(number) for number in found.groups())
+    if (first, last) != (start, min(start + length, size) - 1):
+        raise DownloadError(
+            f"{shown(answer.url)} gave bytes {first} to {last} of {size} where {length} from "
+            f"{start} were asked for: use another server.",
+            is_final=True,
+        )
+    data = bytearray()
+    for chunk in answer.chunks:
+        data += chunk
+        if len(data) > length:
+            break
+    if len(data) != last - first + 1:
+        raise TryAgainError(f"{len(data)} of {last - first + 1} bytes came")
+    version = answer.headers.get("etag") or answer.headers.get("last-modified", "")
+    return Part(bytes(data), size, version)
 
 
 def _finish(part: Path, announced: str, kind: Kind, credential: Credential | None) -> None:

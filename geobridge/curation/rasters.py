@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import rasterio
 
-from geobridge.errors import CurationError
-from geobridge.geo.rasters import RasterMap
+from geobridge.curation.http import DownloadError
+from geobridge.curation.remote import RemoteFile, RemoteFiles
+from geobridge.errors import CurationError, RasterError
+from geobridge.geo.rasters import Picture, RasterMap, RasterWindow
 from geobridge.imagery.files import list_files
 from geobridge.model.config import Settings
 
@@ -24,15 +28,6 @@ RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".mbtiles")
 # Without this GDAL keeps decoded blocks in a twentieth of the machine's memory. rasterio hands it
 # over in bytes; with too few every pixel is decoded with its whole block.
 _CACHE_BYTES = 128_000_000
-
-# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl-http-https-ftp-files-random-access
-_REMOTE = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-}
 
 # Colons between the numbers are how TIFF 6.0 writes a date (tag 306).
 _DATE = re.compile(r"\s*(\d{4})[-:](\d{2})[-:](\d{2})(?!\d)")
@@ -126,18 +121,79 @@ def list_rasters(listed: Iterable[str]) -> list[Found]:
 
 
 @contextmanager
-def opened(raster: str) -> Iterator[RasterMap]:
+def opened(raster: str, files: RemoteFiles) -> Iterator[RasterMap]:
     """Open a raster with little memory; one from the network only where it is a GeoTIFF.
+
+    Args:
+        raster: path, or address of http or https.
+        files: that read what is behind an address.
 
     Raises:
         RasterError: it cannot be opened, or not be placed on the ground.
     """
-    remote = is_address(raster)
-    settings = {"GDAL_CACHEMAX": _CACHE_BYTES} | (_REMOTE if remote else {})
-    # Other formats could make GDAL open files of this machine, or further addresses.
-    driver = "GTiff" if remote else None
-    with rasterio.Env(**settings), RasterMap(raster, driver) as opened_raster:
-        yield opened_raster
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        RemoteRaster(raster, files) if is_address(raster) else RasterMap(raster) as found,
+    ):
+        yield found
+
+
+class RemoteRaster(RasterMap):
+    """A raster of the network; what did not come is an error of the reading it was needed for.
+
+    GDAL goes on without parts that it can do without, such as nodata and offsets of tiles, and
+    would give wrong pixels: here it is asked after each reading whether everything came.
+
+    Args:
+        url: its address.
+        files: that read it.
+
+    Raises:
+        RasterError: it did not come, or is no raster as `RasterMap` wants it.
+    """
+
+    def __init__(self, url: str, files: RemoteFiles) -> None:
+        self._files = files
+        self._failures: list[DownloadError] = []
+        self.path = url
+        with self._whole():
+            super().__init__(url, self._open_file)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """See `RasterMap`."""
+        with self._whole():
+            return super().tags
+
+    def read_mask(self, cell_px: int) -> npt.NDArray[np.bool_]:
+        """See `RasterMap`."""
+        with self._whole():
+            return super().read_mask(cell_px)
+
+    def read(self, window: RasterWindow, size: int | None = None) -> tuple[Picture, float]:
+        """See `RasterMap`."""
+        with self._whole():
+            return super().read(window, size)
+
+    def read_north_up(
+        self, lat: float, lon: float, side_m: float, size: int
+    ) -> tuple[Picture, npt.NDArray[np.bool_]]:
+        """See `RasterMap`."""
+        with self._whole():
+            return super().read_north_up(lat, lon, side_m, size)
+
+    def _open_file(self) -> RemoteFile:
+        return RemoteFile(self._files, self.path, self._failures)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._failures:
+                error = self._failures[0]
+                self._failures.clear()
+                raise RasterError(str(error)) from error
 
 
 def facts_of(

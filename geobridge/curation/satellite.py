@@ -32,6 +32,7 @@ from geobridge.curation.rasters import (
     opened,
     parse_date,
 )
+from geobridge.curation.remote import RemoteFiles
 from geobridge.curation.stac import Item, StacConfig, search
 from geobridge.curation.tiles import TilesConfig, TileSource
 from geobridge.curation.workspace import Workspace
@@ -62,6 +63,8 @@ class SatelliteConfig(PictureConfig):
         tiles: template of an XYZ or WMTS service.
         stac: catalogue of rasters, such as NAIP or Sentinel-2.
         max_cloud: items of a catalogue with more clouds, in per cent, are not looked at.
+        allow_private: whether addresses in `rasters` may be of this machine and its networks;
+            `tiles` and `stac` say so for themselves.
         facts: date, licence, attribution and source of rasters, by a pattern of their path or
             name; they count before what files and catalogues say.
     """
@@ -70,6 +73,7 @@ class SatelliteConfig(PictureConfig):
     tiles: TilesConfig | None = None
     stac: StacConfig | None = None
     max_cloud: float = Field(default=20.0, ge=0, le=100)
+    allow_private: bool = False
     facts: dict[str, RasterFacts] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -170,23 +174,23 @@ def _row(
 
 @contextmanager
 def _source(workspace: Workspace, config: SatelliteConfig) -> Iterator[Source]:
-    if not (config.tiles or config.stac):
-        yield _Rasters(workspace, config)
-        return
-    network = config.tiles or config.stac
-    with Client(workspace.cache, allow_private=bool(network and network.allow_private)) as client:
+    network = config.tiles or config.stac or config
+    with Client(workspace.cache, allow_private=network.allow_private) as client:
         if config.tiles:
             with ThreadPoolExecutor(config.tiles.pace.connections) as pool:
                 yield TileSource(client, pool, config, config.tiles)
         elif config.stac:
             yield _Catalogue(client, config, config.stac)
+        else:
+            yield _Rasters(workspace, config, RemoteFiles(client))
 
 
 class _Rasters:
     """Rasters on the disk; of several that show a place the one nearest in time, then finest."""
 
-    def __init__(self, workspace: Workspace, config: SatelliteConfig) -> None:
+    def __init__(self, workspace: Workspace, config: SatelliteConfig, files: RemoteFiles) -> None:
         self._config = config
+        self._files = files
         self._rasters: list[tuple[Found, RasterFacts, float]] = []
         outlines: list[Polygon] = []
         rows = []
@@ -195,7 +199,7 @@ class _Rasters:
             row["reason"] = entry.fault
             try:
                 if entry.fault is None:
-                    with opened(entry.raster) as raster:
+                    with opened(entry.raster, files) as raster:
                         facts = facts_of(entry, raster.tags, config.facts)
                         self._rasters.append((entry, facts, raster.gsd_m))
                         outlines.append(footprint_from_bounds(*raster.bounds))
@@ -224,7 +228,7 @@ class _Rasters:
         for index in sorted(found, key=lambda index: self._worth(index, place)):
             entry, facts, _ = self._rasters[index]
             try:
-                with opened(entry.raster) as raster:
+                with opened(entry.raster, self._files) as raster:
                     picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
                 return Shot(picture, facts, entry.raster)
             except UnfitError as error:
@@ -241,6 +245,7 @@ class _Catalogue:
 
     def __init__(self, client: Client, config: SatelliteConfig, stac: StacConfig) -> None:
         self._client = client
+        self._files = RemoteFiles(client)
         self._config = config
         self._stac = stac
         self._found: dict[tuple[int, int], list[Item]] = {}
@@ -268,7 +273,7 @@ class _Catalogue:
         raise UnfitError(reasons[0])
 
     def _cut(self, item: Item, place: Ground) -> Shot:
-        with opened(item.raster) as raster:
+        with opened(item.raster, self._files) as raster:
             entry = Found(item.raster, is_named=False, facts=item.facts)
             facts = facts_of(entry, raster.tags, self._config.facts)
             picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)

@@ -26,6 +26,7 @@ from geobridge.curation.rasters import (
     list_rasters,
     opened,
 )
+from geobridge.curation.remote import RemoteFiles, remote_files
 from geobridge.curation.stac import Catalogue, find_rasters
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, RasterError
@@ -48,6 +49,7 @@ class SeedsConfig(Settings):
         stride_m: between the centres of neighbours.
         min_valid: share of a footprint that must have data.
         max_gsd_m: rasters of coarser pixels are left out.
+        allow_private: whether addresses in `rasters` may be of this machine and its networks.
         facts: date, licence, attribution and source of rasters, by a pattern of their path or
             name (`*`, `flight-1/*.tif`); they count before what the files say.
     """
@@ -58,6 +60,7 @@ class SeedsConfig(Settings):
     stride_m: float = Field(default=90.0, gt=0)
     min_valid: float = Field(default=0.9, gt=0, le=1)
     max_gsd_m: float = Field(default=1.0, gt=0)
+    allow_private: bool = False
     facts: dict[str, RasterFacts] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -90,13 +93,19 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
     report = step("sliding over rasters")
     rasters: list[dict[str, Any]] = []
     seeds: list[dict[str, Any]] = []
-    with workspace.journal("seeds", digest(config.model_dump(mode="json"))) as journal:
+    listed_may = config.catalogue is not None and config.catalogue.allow_private
+    with (
+        remote_files(workspace.cache, allow_private=config.allow_private) as named,
+        remote_files(workspace.cache, allow_private=listed_may) as listed_files,
+        workspace.journal("seeds", digest(config.model_dump(mode="json"))) as journal,
+    ):
         for done, entry in enumerate(found, 1):
             key = digest(entry.version, entry.facts.columns())
             if key in journal:
                 found_here = journal[key]
             else:
-                found_here, is_final = _seeds_of(entry, config)
+                files = named if entry.is_named else listed_files
+                found_here, is_final = _seeds_of(entry, config, files)
                 if is_final:
                     journal.add(key, found_here)
             rasters.append(found_here["raster"])
@@ -116,7 +125,7 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
     return table
 
 
-def _seeds_of(entry: Found, config: SeedsConfig) -> tuple[dict[str, Any], bool]:
+def _seeds_of(entry: Found, config: SeedsConfig, files: RemoteFiles) -> tuple[dict[str, Any], bool]:
     """What one raster comes to, and whether it will come to the same next time.
 
     Its row is under `raster`, its seeds as they are kept in the journal under `seeds`.
@@ -126,7 +135,7 @@ def _seeds_of(entry: Found, config: SeedsConfig) -> tuple[dict[str, Any], bool]:
     if entry.fault:
         return {"raster": row, "seeds": []}, True
     try:
-        with opened(entry.raster) as raster:
+        with opened(entry.raster, files) as raster:
             facts = facts_of(entry, raster.tags, config.facts)
             row |= {**facts.columns(), "gsd_m": raster.gsd_m}
             if raster.gsd_m > config.max_gsd_m:

@@ -11,12 +11,14 @@ mirrored rasters, polar grids), a window is a square with north up, sampled out 
 around it.
 """
 
+import contextvars
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +60,11 @@ _SAMPLE_PX = 128
 
 # Side of the parts a mask is read in: many blocks, and few of them in memory.
 _MASK_PX = 2048
+
+# Of a tile of 8192 x 8192 pixels of 16 bits; usual ones have 512 x 512.
+_MOST_BLOCK_BYTES = 1 << 27
+
+_STRANGE_NAME = "strange/raster.tif"
 
 # `warnings.catch_warnings` changes the process, so it is entered by one thread at a time.
 _OPENING = threading.Lock()
@@ -110,8 +117,8 @@ class RasterMap:
 
     Args:
         path: whatever rasterio opens: a GeoTIFF, COG, VRT or MBTiles file, or a URL.
-        driver: short name of the one GDAL format that is accepted, any by default. Some formats
-            name other files and addresses; what strangers host should be a plain `GTiff`.
+        opener: opens the file for reading, in place of GDAL. It is then taken for a stranger's,
+            and has to be a GeoTIFF that names no other file or address to be opened.
 
     Raises:
         RasterError: it cannot be opened, has no coordinate system or transform, lies where its
@@ -119,9 +126,11 @@ class RasterMap:
             palette or colour.
     """
 
-    def __init__(self, path: str | Path, driver: str | None = None) -> None:
+    def __init__(self, path: str | Path, opener: Callable[[], RawIOBase] | None = None) -> None:
         self.path = str(path)
-        self._driver = driver
+        self._opener = opener
+        # rasterio keeps note of opened files by context, and each thread has its own.
+        self._context = contextvars.copy_context()
         self._local = threading.local()
         self._handles: list[DatasetReader] = []
         self._lock = threading.Lock()
@@ -154,7 +163,7 @@ class RasterMap:
         """Close every thread's handle."""
         with self._lock:
             for handle in self._handles:
-                handle.close()
+                self._context.run(handle.close)
             self._handles.clear()
             self._local = threading.local()
 
@@ -446,8 +455,8 @@ class RasterMap:
         """This thread's handle."""
         handle: DatasetReader | None = getattr(self._local, "handle", None)
         if handle is None:
-            handle = _open(self.path, self._driver)
             with self._lock:
+                handle = self._context.run(_open, self.path, self._opener)
                 self._handles.append(handle)
             self._local.handle = handle
         return handle
@@ -573,12 +582,12 @@ def color_bands(dataset: DatasetReader) -> list[int]:
     )
 
 
-def _open(path: str, driver: str | None = None) -> DatasetReader:
+def _open(path: str, opener: Callable[[], RawIOBase] | None = None) -> DatasetReader:
     with _OPENING, warnings.catch_warnings():
         # A missing transform is reported by our own check, or does not matter.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            return rasterio.open(path, driver=driver)
+            return rasterio.open(path) if opener is None else _open_strange(path, opener)
         except UnicodeEncodeError as error:
             raise RasterError(f"the name of {path} is not UTF-8: rename it.") from error
         except (RasterioError, OSError) as error:
@@ -586,6 +595,39 @@ def _open(path: str, driver: str | None = None) -> DatasetReader:
                 f"{path} cannot be opened as a raster ({error}): check the path, and that it is "
                 f"an intact GeoTIFF or another format GDAL reads."
             ) from error
+
+
+def _open_strange(path: str, opener: Callable[[], RawIOBase]) -> DatasetReader:
+    """Open what may be meant to do harm.
+
+    Raises:
+        RasterError: it leads to other files, or its blocks are too large.
+        RasterioError, OSError: it cannot be opened.
+    """
+
+    def open_it(name: str, mode: str = "rb") -> RawIOBase:  # noqa: ARG001 - of rasterio's protocol
+        # GDAL looks for files beside it, which could be of any format.
+        if name != _STRANGE_NAME:
+            raise FileNotFoundError(name)
+        return opener()
+
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        dataset = rasterio.open(_STRANGE_NAME, driver="GTiff", opener=open_it)
+    # The one thing in a GeoTIFF that GDAL follows: a file of overviews, of any format and anywhere
+    # (GDALDefaultOverviews::OverviewScan in https://github.com/OSGeo/gdal).
+    reason = "names another file" if dataset.tags(ns="OVERVIEWS") else None
+    if _block_bytes(dataset) > _MOST_BLOCK_BYTES:
+        reason = "has blocks too large to be read one by one"
+    if reason:
+        dataset.close()
+        raise RasterError(f"{path} {reason}: make a plain copy with gdal_translate -of COG.")
+    return dataset
+
+
+def _block_bytes(dataset: DatasetReader) -> int:
+    """Of the largest piece that has to be decoded as a whole."""
+    blocks = zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    return max(int(rows) * int(cols) * np.dtype(kind).itemsize for (rows, cols), kind in blocks)
 
 
 def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:

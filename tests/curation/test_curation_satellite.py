@@ -10,13 +10,13 @@ from ground_stage import (
     LON,
     ImageryServer,
     expected_crop,
-    ground_colour,
     ignore,
     north_up,
     offsets,
     paint,
     put_panoramas,
     write_raster,
+    write_tiles,
 )
 from PIL import Image
 from pydantic import ValidationError
@@ -170,22 +170,6 @@ def test_a_second_run_cuts_nothing_again_and_has_the_same_bytes(tmp_path, worksp
 
 
 # Tiles
-
-
-def write_tiles(folder, z, px=256, suffix="png", mode="RGB", lon=LON):
-    """Tiles of the ground's colours around the middle, named z/x/y."""
-    count = 2**z
-    x0 = int((lon + 180) / 360 * count)
-    y0 = int((1 - np.arcsinh(np.tan(np.radians(LAT))) / np.pi) / 2 * count)
-    for x in range(x0 - 2, x0 + 3):
-        for y in range(y0 - 2, y0 + 3):
-            cols, rows = np.meshgrid(*[(np.arange(px) + 0.5) / px] * 2)
-            lons = (x + cols) / count * 360 - 180
-            lats = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * (y + rows) / count))))
-            pixels = ground_colour(lats, lons + LON - lon)
-            path = folder / str(z) / str(x % count) / f"{y}.{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).convert(mode).save(path)
 
 
 @pytest.fixture
@@ -416,7 +400,7 @@ def test_an_item_that_cannot_be_read_is_tried_again(workspace, server, monkeypat
     server.item("one", "above.tif", box_of())
     config = SatelliteConfig(stac=catalogue(server), **PNG)
 
-    def silent(raster):
+    def silent(raster, _files):
         raise RasterError(f"{raster} cannot be opened as a raster")
 
     with monkeypatch.context() as patch:

@@ -336,7 +336,7 @@ def test_rasters_of_a_catalogue_are_found_page_by_page(tmp_path, server):
     assert len(rasters) == 5
     assert rasters["pictures/bare"] == "the catalogue gives no asset 'visual or image' for it"
     assert rasters[f"{server.origin}/files/c.tif"] == "the catalogue says its pixels are 30 m"
-    assert "cannot be opened" in rasters[f"{server.origin}/files/e.tif"]
+    assert "gave status 404" in rasters[f"{server.origin}/files/e.tif"]
     assert len([path for path in server.asked if path.startswith("/stac")]) == 3
 
 
@@ -358,10 +358,10 @@ def test_a_raster_that_did_not_answer_is_tried_again(tmp_path, server, monkeypat
     server.item("two", "b.tif", box_of())
     workspace, config = of_catalogue(tmp_path, catalogue(server))
 
-    def silent(raster):
+    def silent(raster, files):
         if raster.endswith("b.tif"):
             raise RasterError(f"{raster} cannot be opened as a raster")
-        return opened(raster)
+        return opened(raster, files)
 
     with monkeypatch.context() as patch:
         patch.setattr("geobridge.curation.seeds.opened", silent)
@@ -412,7 +412,7 @@ def test_a_format_that_leads_elsewhere_is_not_opened(tmp_path, server):
     with pytest.raises(CurationError, match="gave a seed"):
         run(workspace, config, ignore)
 
-    assert "cannot be opened" in workspace.read("rasters")["reason"][0]
+    assert "is no GeoTIFF" in workspace.read("rasters")["reason"][0]
 
 
 @pytest.mark.parametrize("link", [{"method": "POST"}, {"href": "again"}])
