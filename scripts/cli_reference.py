@@ -26,8 +26,8 @@ What `--help` prints, verb by verb. `python scripts/cli_reference.py` writes thi
 fails when it is stale, so change the command and not the page.
 
 Answers go to standard output; progress, remarks and errors to standard error. Exit codes: 0 done,
-1 `data doctor` found problems, 2 bad input (one sentence says what, where and what to do), 130
-interrupted by Ctrl-C.
+1 `data doctor` found problems or `data rebuild` could not have all pictures, 2 bad input (one
+sentence says what, where and what to do), 130 interrupted by Ctrl-C.
 """
 
 

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from geobridge.cli.console import output, progress_bar
+from geobridge.cli.console import output, progress_bar, steps
 
 if TYPE_CHECKING:
     from geobridge.evaluation.doctor import Check, Diagnosis
 
 app = typer.Typer(
-    help="Check data sets before training or evaluation, and copy them into other layouts.",
+    help="Check data sets before training or evaluation, copy them into other layouts, make them "
+    "whole by a recipe.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,6 +22,7 @@ EXIT_PROBLEMS = 1
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _SHOWN = 3
+_REASONS = 10
 
 
 @app.command(epilog="Example: [b]geobridge data doctor places planet --out findings.csv[/b]")
@@ -96,6 +98,102 @@ def export(
             written = export_release(root, out, progress=progress)
     parts = "shards" if to == "webdataset" else "splits"
     output().print(f"{len(read_places(root)):,} places in {len(written):,} {parts} in {out}")
+
+
+_REBUILD_EXAMPLE = (
+    r"Example: [b]geobridge data rebuild places PLACES --raster flights/ --out whole[/b]"
+)
+
+
+@app.command(epilog=_REBUILD_EXAMPLE)
+def rebuild(
+    name: Annotated[
+        Literal["places"],
+        typer.Argument(metavar="NAME", help="Which data set it is: `places`."),
+    ],
+    root: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Its folder, with recipe.json in it.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder to work in; the whole data set comes to be in OUT/places.")
+    ],
+    raster: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATH",
+            help="Your copy of a raster, or a folder of them, told by content or name; NAME is "
+            "what the recipe calls it. Can be given again.",
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Your copy of the folder of photos the recipe names.")
+    ] = None,
+    send: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VARIABLE=https://HOST",
+            help="A secret of your environment that may be sent to a host the recipe names. "
+            "Those of Mapillary and Google may be sent to them. Can be given again.",
+        ),
+    ] = None,
+    i_accept_the_terms: Annotated[
+        bool,
+        typer.Option(
+            "--i-accept-the-terms",
+            help="You have an agreement with Google that allows to store Street View pictures.",
+        ),
+    ] = False,
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private", help="Addresses of this machine and its networks may be asked."
+        ),
+    ] = False,
+    max_picture_mb: Annotated[
+        float, typer.Option(help="Larger downloads are left out, in megabytes.")
+    ] = 64.0,
+) -> None:
+    """Make a data set whole that was published without what may not be passed on.
+
+    Each picture is the very one that was left out, or it stays out and OUT/rebuild.parquet says
+    why. Secrets are read from the environment. Run again, it goes on.
+
+    Exit code 0: all pictures are there. 1: some are not. 2: bad input.
+    """
+    from pydantic import ValidationError
+
+    from geobridge.curation.rebuild import Access
+    from geobridge.curation.rebuild import rebuild as run
+    from geobridge.errors import CurationError
+    from geobridge.model.config import first_problem
+
+    try:
+        access = Access(
+            rasters=tuple(raster or ()),
+            photos=photos,
+            send=tuple(send or ()),
+            i_accept_the_terms=i_accept_the_terms,
+            allow_private=allow_private,
+            max_picture_mb=max_picture_mb,
+        )
+    except ValidationError as error:
+        place, problem = first_problem(error)
+        raise CurationError(f"--{place.replace('_', '-')}: {problem}; correct it.") from None
+    with steps() as step:
+        rebuilt = run(root, out, access, step)
+    table = rebuilt.table
+    lost = table[~table["kept"]]
+    output().print(
+        f"{rebuilt.places:,} {name} with {len(table) - len(lost):,} of {len(table):,} pictures in "
+        f"{out / 'places'}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for reason, count in lost["reason"].value_counts().head(_REASONS).items():
+        output().print(f"{count:,} left out: {reason}", markup=False, soft_wrap=True)
+    if len(lost):
+        output().print(f"all of them in {out / 'rebuild.parquet'}", markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 def _show(diagnosis: "Diagnosis", title: str, out: Path | None) -> None:

@@ -22,8 +22,8 @@ from geobridge.views import View
 
 FILE_NAME = "recipe.json"
 
-FORMAT = "geobridge recipe"
-VERSION = 2
+FORMAT: Literal["geobridge recipe"] = "geobridge recipe"
+VERSION: Literal[2] = 2
 
 _NAME = re.compile(r"[A-Za-z0-9_~,+-][A-Za-z0-9._~,+-]*\.(jpg|png)")
 

@@ -1,0 +1,636 @@
+"""A recipe carried out: the pictures that were not passed on, made again with one's own access.
+
+    OUT/places/             the whole data set, as `publish` writes it
+    OUT/rebuild.parquet     a row a picture: whether it is there, and why not
+    OUT/rebuild.json        which data set is rebuilt here
+    OUT/cache/              what was downloaded
+
+The same pictures come out as were left out, or none: each is compared with the digest in the
+recipe. A recipe is somebody else's word, so it decides neither where files are written nor which
+secret is sent where.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pyarrow
+import shapely
+from pydantic import Field, ValidationError, field_validator
+
+from geobridge.curation.card import write_card
+from geobridge.curation.countries import countries_at
+from geobridge.curation.crop import CropConfig, street_picture
+from geobridge.curation.http import Client, DownloadError, is_set
+from geobridge.curation.pictures import Ground, PictureConfig, UnfitError, cut
+from geobridge.curation.providers import Panorama, Provider, google, mapillary
+from geobridge.curation.providers.folder import Folder, FolderConfig
+from geobridge.curation.providers.google import GoogleConfig
+from geobridge.curation.providers.mapillary import MapillaryConfig
+from geobridge.curation.providers.panoramax import PanoramaxConfig
+from geobridge.curation.publish import FOLDER, PICTURES, PublishConfig, write_data_set
+from geobridge.curation.rasters import file_digest, is_address, list_rasters, opened
+from geobridge.curation.recipes import (
+    FILE_NAME,
+    GroundOrigin,
+    PictureRow,
+    Recipe,
+    RecipePicture,
+    RecipePlace,
+    StreetOrigin,
+    read_recipe,
+)
+from geobridge.curation.remote import RemoteFiles
+from geobridge.curation.satellite import SatelliteConfig
+from geobridge.curation.street import StreetConfig, make_providers, secret_of
+from geobridge.curation.tiles import TilesConfig, TileSource
+from geobridge.curation.workspace import Workspace
+from geobridge.errors import CurationError, ImageError, RasterError
+from geobridge.files import write_atomically
+from geobridge.geo.footprint import footprint_around
+from geobridge.model.config import Settings, first_problem
+from geobridge.places.place import Place
+from geobridge.places.table import TABLE_NAME, iter_places
+from geobridge.progress import Step, silent
+from geobridge.views import VIEWS
+
+TABLE = "rebuild"
+NOTE = "rebuild.json"
+
+COLUMNS = ("place_id", "view", "path", "sha256", "is_published", "kept", "reason")
+"""Of the table `rebuild`."""
+
+# What a recipe may ask for without being asked back: a provider's secret for the provider itself.
+_OWN = (
+    f"{mapillary.TOKEN}=https://graph.mapillary.com",
+    f"{google.KEY}=https://maps.googleapis.com",
+)
+
+_MOST_PX = 8192
+
+Asked = PanoramaxConfig | MapillaryConfig | GoogleConfig
+"""Providers that are asked through the network."""
+
+_Stage = TypeVar("_Stage", bound=Settings)
+
+
+class Access(Settings):
+    """What somebody who carries out a recipe has, and allows.
+
+    Attributes:
+        rasters: own copies of the rasters, files or folders of them, told by their content or
+            their name; or `NAME=FILE` with the name (or address) in the recipe.
+        photos: own copy of the folder that the provider `folder` was given, or None.
+        send: `VARIABLE=https://host`: secrets of the environment that may be sent to hosts that
+            the recipe names. Those of Mapillary and Google may be sent to these.
+        i_accept_the_terms: true states that an agreement with Google allows what is done here.
+        allow_private: whether addresses of this machine and its networks may be asked.
+        max_picture_mb: larger downloads are left out.
+        threads: pictures under way at once.
+    """
+
+    rasters: tuple[str, ...] = ()
+    photos: Path | None = None
+    send: tuple[str, ...] = ()
+    i_accept_the_terms: bool = False
+    allow_private: bool = False
+    max_picture_mb: float = Field(default=64.0, gt=0)
+    threads: int = Field(default=8, ge=1)
+
+    @field_validator("send")
+    @classmethod
+    def _is_assignment(cls, send: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in send:
+            variable, _, origin = entry.partition("=")
+            if not variable or _origin(origin) != origin.lower():
+                raise ValueError(f"{entry!r} is not of the form VARIABLE=https://host")
+        return send
+
+    def refusal(self, variable: str, url: str) -> str | None:
+        """Why a secret is not sent to the host of an address that a recipe names, or None."""
+        origin = _origin(url)
+        if origin is None:
+            return "the recipe names a provider without a host"
+        allowed = {tuple(entry.split("=", 1)) for entry in (*_OWN, *self.send)}
+        if (variable, origin) not in {(name, host.lower()) for name, host in allowed}:
+            return (
+                f"the recipe wants {variable} sent to {origin}: allow it with --send "
+                f"{variable}={origin} if that is right"
+            )
+        if not (origin.startswith("https://") or self.allow_private):
+            return f"{variable} would be sent unencrypted to {origin}"
+        if not is_set(variable):
+            return f"{variable} is not set: put your own secret into this environment variable"
+        return None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What came of a rebuild.
+
+    Attributes:
+        table: a row a picture, columns as in `COLUMNS`.
+        places: in the data set.
+    """
+
+    table: pd.DataFrame
+    places: int
+
+
+def rebuild(
+    folder: str | Path,
+    out: str | Path,
+    access: Access | None = None,
+    step: Step = silent,
+) -> Rebuilt:
+    """Make a data set whole that was published with `only_redistributable`.
+
+    Run again it goes on: what is there is not made again, and what could not be made is tried
+    again. Nothing that is there is written over.
+
+    Args:
+        folder: of the published data set, with its recipe.
+        out: folder to work in, empty, missing, or of an earlier run for the same data set.
+        access: what there is to make pictures of.
+        step: is told what begins.
+
+    Returns:
+        What came of each picture; a picture that could not be made, or came out differently, is
+        a row with its reason, and its place is without it.
+
+    Raises:
+        CurationError: the recipe is damaged or not of this data set, `out` holds something else,
+            what was given does not exist, or nothing at all could be had.
+        PlacesError: the published data set cannot be read.
+    """
+    folder, access = Path(folder), access or Access()
+    recipe = read_recipe(folder)
+    apart_m = _settings(recipe, "publish", PublishConfig).splits.apart_m
+    places = [_bare(place) for place in iter_places(folder)]
+    published = _published_rows(folder)
+    _check_belongs(folder, recipe, places, published)
+    workspace = _begin(Path(out), folder)
+    target = workspace.folder / FOLDER
+    with workspace.locked():
+        with _maker(workspace, recipe, access) as maker:
+            reasons = _copy(folder, target, published, step)
+            reasons |= _make(target, recipe.pictures, maker, access.threads, step)
+        places += [_left_behind(place) for place in recipe.places]
+        rows: list[PictureRow] = [*published, *recipe.pictures]
+        rows.sort(key=lambda row: (row.place_id, VIEWS.index(row.view)))
+        kept = [row for row in rows if reasons[row.path] is None]
+        shown = {row.place_id for row in kept}
+        there = sorted((p for p in places if p.place_id in shown), key=lambda p: p.place_id)
+        table = _table(rows, reasons, {row.path for row in published})
+        workspace.write(TABLE, table)
+        if not there:
+            raise CurationError(
+                f"no picture could be had: {workspace.path(TABLE)} says why of each."
+            )
+        write_data_set(target, there, kept)
+        left_out = recipe.left_out + len(places) - len(there)
+        _write_card(target, there, kept, left_out, apart_m)
+    return Rebuilt(table, len(there))
+
+
+def _table(
+    rows: Sequence[PictureRow], reasons: Mapping[str, str | None], published: set[str]
+) -> pd.DataFrame:
+    """Columns as in `COLUMNS`."""
+    records = [
+        {
+            **row.columns(),
+            "is_published": row.path in published,
+            "kept": reasons[row.path] is None,
+            "reason": reasons[row.path],
+        }
+        for row in rows
+    ]
+    return pd.DataFrame(records, columns=list(COLUMNS)).astype({"reason": object})
+
+
+# What there is
+
+
+def _published_rows(folder: Path) -> list[PictureRow]:
+    path = folder / PICTURES
+    try:
+        frame = pd.read_parquet(path).astype(object)
+        records = frame.where(frame.notna(), None).to_dict("records")
+        return [PictureRow.model_validate(record) for record in records]
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        told = first_problem(error)[1] if isinstance(error, ValidationError) else str(error)
+        raise CurationError(
+            f"{path} is damaged ({told.splitlines()[0]}): get it again from whoever published it."
+        ) from None
+
+
+def _check_belongs(
+    folder: Path, recipe: Recipe, places: Sequence[Place], published: Sequence[PictureRow]
+) -> None:
+    """Refuse a recipe that is of another data set than the one it lies in."""
+    here = {place.place_id for place in places}
+    known = here | {place.place_id for place in recipe.places}
+    shown = {(row.place_id, row.view) for row in published}
+    paths = {row.path for row in published}
+    faults = (
+        [f"place {p.place_id} is published" for p in recipe.places if p.place_id in here]
+        + [f"place {r.place_id} is not known" for r in published if r.place_id not in here]
+        + [f"place {r.place_id} is not known" for r in recipe.pictures if r.place_id not in known]
+        + [
+            f"{r.path} is published"
+            for r in recipe.pictures
+            if r.path in paths or (r.place_id, r.view) in shown
+        ]
+    )
+    if faults:
+        raise CurationError(
+            f"{folder / FILE_NAME} is not of the data set it lies in ({faults[0]}): get both again "
+            f"from whoever published them."
+        )
+
+
+def _bare(place: Place) -> Place:
+    """A place without its pictures and what they tell, which `write_data_set` adds."""
+    none: dict[str, Any] = dict.fromkeys((*VIEWS, "source", "licence", "attribution"))
+    return replace(place, **none)
+
+
+def _left_behind(place: RecipePlace) -> Place:
+    footprint = shapely.Polygon(place.footprint)
+    words = {name: getattr(place, name) for name in ("country", "split", "text")}
+    return Place(place.place_id, place.lat, place.lon, footprint, **words)
+
+
+def _begin(out: Path, folder: Path) -> Workspace:
+    """The folder to work in.
+
+    Raises:
+        CurationError: it holds something else.
+    """
+    parts = [file_digest(folder / name) for name in (FILE_NAME, TABLE_NAME, PICTURES)]
+    note = json.dumps({"rebuilds": parts}, indent=1) + "\n"
+    path = out / NOTE
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            if path.read_text(encoding="utf-8") != note:
+                raise CurationError(
+                    f"{out} is of another data set, or of another publication of it: name "
+                    f"another folder with --out."
+                )
+        elif any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise CurationError(f"{out} is not empty: name another folder with --out.")
+        else:
+            write_atomically(path, note.encode())
+    except OSError as error:
+        raise CurationError(
+            f"{out} cannot be written ({error.strerror}): name another folder with --out."
+        ) from error
+    return Workspace(out)
+
+
+# Making
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A picture's file, and what it was made of: name, file (if it is one) and its right digest."""
+
+    data: bytes
+    source: str
+    file: Path | None = None
+    sha256: str | None = None
+
+
+def _copy(
+    folder: Path, target: Path, rows: Sequence[PictureRow], step: Step
+) -> dict[str, str | None]:
+    """Copy the published pictures; by path, why one is not there."""
+    report = step("copying pictures")
+    reasons: dict[str, str | None] = {}
+    for done, row in enumerate(rows, 1):
+        source = folder / row.path
+        reasons[row.path] = _settle(target, row, partial(_made_of_file, source), _damaged)
+        report(done, len(rows))
+    return reasons
+
+
+def _made_of_file(path: Path) -> _Made:
+    return _Made(path.read_bytes(), str(path))
+
+
+def _damaged(made: _Made) -> str:
+    return f"{made.source} is damaged: get it again from whoever published it"
+
+
+def _make(
+    target: Path, rows: Sequence[RecipePicture], maker: "_Maker", threads: int, step: Step
+) -> dict[str, str | None]:
+    """Make the pictures that are not passed on; by path, why one is not there."""
+    wanted = {row.path: row for row in rows}
+    report = step(f"rebuilding {len(wanted):,} pictures")
+    reasons: dict[str, str | None] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        work = {
+            pool.submit(_settle, target, row, partial(maker.make, row), maker.why): path
+            for path, row in sorted(wanted.items())
+        }
+        try:
+            for done, one in enumerate(as_completed(work), 1):
+                reasons[work[one]] = one.result()
+                report(done, len(work))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return reasons
+
+
+def _settle(
+    target: Path, row: PictureRow, make: Callable[[], _Made], why: Callable[[_Made], str]
+) -> str | None:
+    """See that a picture is there, as it should be; the reason why it is not, or None.
+
+    Raises:
+        CurationError: files cannot be written.
+    """
+    path = target / row.path
+    if path.exists():
+        is_it = path.is_file() and file_digest(path) == row.sha256
+        return None if is_it else f"another file is at {path}: move it away"
+    try:
+        made = make()
+    except (UnfitError, ImageError, RasterError, DownloadError) as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if hashlib.sha256(made.data).hexdigest() != row.sha256:
+        return why(made)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, made.data)
+    except OSError as error:
+        raise CurationError(
+            f"{path} cannot be written ({error.strerror}): make room and run again, it goes on."
+        ) from error
+    return None
+
+
+@contextmanager
+def _maker(workspace: Workspace, recipe: Recipe, access: Access) -> Iterator["_Maker"]:
+    with (
+        Client(workspace.cache, allow_private=access.allow_private) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        yield _Maker(recipe, access, client, pool)
+
+
+class _Maker:
+    """Makes the pictures of a recipe, of what somebody has."""
+
+    def __init__(
+        self, recipe: Recipe, access: Access, client: Client, pool: ThreadPoolExecutor
+    ) -> None:
+        self._recipe = recipe
+        self._access = access
+        self._client = client
+        self._pool = pool
+        self._files = RemoteFiles(client)
+        self._copies = _copies(recipe, access.rasters)
+        self._digests = {raster.name: raster.sha256 for raster in recipe.rasters}
+        self._digest_of = cache(file_digest)
+        if access.photos and not access.photos.is_dir():
+            raise CurationError(f"{access.photos} is no folder: correct --photos.")
+        for row in recipe.pictures:
+            # So that a recipe without the settings of a stage is refused at once.
+            _ = self._crop if row.view != "satellite" else self._satellite
+            _ = self._street if row.view == "street" else None
+
+    def make(self, row: RecipePicture) -> _Made:
+        """A picture.
+
+        Raises:
+            UnfitError, ImageError, RasterError, DownloadError: it cannot be had; says why.
+        """
+        if isinstance(row.origin, StreetOrigin):
+            return self._made_of_street(row.origin)
+        config = self._crop if row.view == "drone" else self._satellite
+        if config.side_px(row.origin.side_m) > _MOST_PX:
+            raise UnfitError(f"the recipe wants it more than {_MOST_PX} pixels wide")
+        if row.origin.raster is not None:
+            return self._made_of_raster(row.origin, row.origin.raster, config)
+        if self._satellite.tiles and row.view == "satellite":
+            return self._made_of_tiles(row.place_id, row.origin, self._satellite.tiles)
+        raise UnfitError("the recipe does not tell its raster")
+
+    def why(self, made: _Made) -> str:
+        """Why a picture came out differently, as far as can be told."""
+        if made.file and made.sha256 and self._digest_of(made.file) != made.sha256:
+            return f"it comes out differently: {made.source} is not what it was made of"
+        apart = self._recipe.versions_apart()
+        if apart:
+            return f"it comes out differently here, with {apart}"
+        return f"it comes out differently: {made.source} gives another picture now"
+
+    @cached_property
+    def _crop(self) -> CropConfig:
+        return _settings(self._recipe, "crop", CropConfig)
+
+    @cached_property
+    def _satellite(self) -> SatelliteConfig:
+        return _settings(self._recipe, "satellite", SatelliteConfig)
+
+    @cached_property
+    def _street(self) -> StreetConfig:
+        return _settings(self._recipe, "street", StreetConfig)
+
+    # From above
+
+    def _made_of_raster(self, origin: GroundOrigin, name: str, config: PictureConfig) -> _Made:
+        raster = self._copies.get(name, name if is_address(name) else None)
+        if raster is None:
+            raise UnfitError(f"{name} is not there: give your copy with --raster")
+        with opened(raster, self._files) as found:
+            picture, _ = cut(found, origin.lat, origin.lon, origin.side_m, config)
+        file = None if is_address(raster) else Path(raster)
+        return _Made(config.encode(picture), raster, file, self._digests.get(name))
+
+    def _made_of_tiles(self, place_id: str, at: GroundOrigin, tiles: TilesConfig) -> _Made:
+        refusal = tiles.key_variable and self._access.refusal(tiles.key_variable, tiles.url)
+        if refusal:
+            raise UnfitError(refusal)
+        footprint = footprint_around(at.lat, at.lon, at.side_m, at.side_m)
+        place = Ground(place_id, at.lat, at.lon, footprint, at.side_m, None)
+        paced = tiles.model_copy(update=_pace(tiles))
+        shot = TileSource(self._client, self._pool, self._satellite, paced).shoot(place)
+        return _Made(self._satellite.encode(shot.picture), tiles.url)
+
+    # From the street
+
+    def _made_of_street(self, origin: StreetOrigin) -> _Made:
+        provider, _, name = origin.pano_id.partition(":")
+        if provider == Folder.name:
+            path = self._photo(name)
+            source = str(path)
+        else:
+            path = self._download(provider, name, origin.url)
+            source = f"the picture that {provider} gives now"
+        heading_deg = math.nan if origin.heading_deg is None else origin.heading_deg
+        picture = street_picture(path, self._crop, origin.is_360, heading_deg)
+        return _Made(self._crop.encode(picture), source, path, origin.sha256)
+
+    def _photo(self, name: str) -> Path:
+        if self._access.photos is None:
+            raise UnfitError("it is of a folder of photos: give your copy with --photos")
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise UnfitError(f"the recipe names {name!r}, which leads out of the folder of photos")
+        path = self._access.photos / pure
+        if not path.is_file():
+            raise UnfitError(f"{path} is not there")
+        return path
+
+    def _download(self, provider: str, name: str, url: str | None) -> Path:
+        refusal = self._refusals.get(provider, f"the recipe has no provider {provider!r}")
+        if refusal:
+            raise UnfitError(refusal)
+        root = self._roots[provider]
+        if provider != "panoramax" and not (url or "").startswith(root):
+            raise UnfitError(f"its address is not one of {root}")
+        return self._providers[provider].picture(Panorama(id=name, provider=provider, url=url))
+
+    @cached_property
+    def _roots(self) -> dict[str, str]:
+        return {one.kind: one.url for one in self._asked}
+
+    @cached_property
+    def _asked(self) -> list[Asked]:
+        return [one for one in self._street.providers if not isinstance(one, FolderConfig)]
+
+    @cached_property
+    def _refusals(self) -> dict[str, str | None]:
+        """By kind of provider, why it is not asked, or None."""
+        return {one.kind: self._refusal(one) for one in self._asked}
+
+    def _refusal(self, one: Asked) -> str | None:
+        if isinstance(one, GoogleConfig) and not self._access.i_accept_the_terms:
+            return (
+                "Google's terms in general forbid to store Street View pictures and to train "
+                "models on them: pass --i-accept-the-terms if an agreement allows it"
+            )
+        secret = secret_of(one)
+        return secret and self._access.refusal(secret, one.url)
+
+    @cached_property
+    def _providers(self) -> dict[str, Provider]:
+        usable = [
+            one.model_copy(update=_pace(one))
+            for one in self._asked
+            if self._refusals[one.kind] is None
+        ]
+        config = StreetConfig(
+            providers=tuple(usable),
+            max_picture_mb=min(self._street.max_picture_mb, self._access.max_picture_mb),
+        )
+        return {one.name: one for one in make_providers(config, self._client)}
+
+
+def _settings(recipe: Recipe, stage: str, kind: type[_Stage]) -> _Stage:
+    """What a stage was set to when its pictures were made.
+
+    Raises:
+        CurationError: the recipe does not tell, or nothing that can be.
+    """
+    try:
+        return kind.model_validate(recipe.settings.get(stage))
+    except ValidationError as error:
+        place, problem = first_problem(error)
+        at = ".".join(word for word in ("settings", stage, place) if word)
+        raise CurationError(
+            f"the recipe is damaged at {at!r} ({problem}): get it again from whoever published it."
+        ) from None
+
+
+def _pace(config: Asked | TilesConfig) -> dict[str, float]:
+    """The pace of a recipe as an update of its settings, or the usual one if that is slower."""
+    usual: float = type(config).model_fields["requests_per_second"].default
+    return {"requests_per_second": min(usual, config.requests_per_second)}
+
+
+def _origin(url: str) -> str | None:
+    """`https://host` of an address, in small letters; None where it has no host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else None
+
+
+def _copies(recipe: Recipe, given: Sequence[str]) -> dict[str, str]:
+    """By what the recipe calls a raster, one's own copy of it.
+
+    Raises:
+        CurationError: something that was given does not exist, or has nothing to do with the
+            recipe.
+    """
+    origins = (row.origin for row in recipe.pictures)
+    names = {o.raster for o in origins if isinstance(o, GroundOrigin) and o.raster}
+    named: dict[str, str] = {}
+    others = []
+    for entry in given:
+        name = next((name for name in names if entry.startswith(f"{name}=")), None)
+        if name is None:
+            others.append(entry)
+        else:
+            copy = entry.removeprefix(f"{name}=")
+            if not (is_address(copy) or Path(copy).is_file()):
+                raise CurationError(f"{copy} is no file that could stand for {name}: correct it.")
+            named[name] = copy
+    of_digest = {raster.sha256: raster.name for raster in recipe.rasters if raster.sha256}
+    alike: dict[str, str] = {}
+    same: dict[str, str] = {}
+    for found in (found for found in list_rasters(others) if found.fault is None):
+        if is_address(found.raster):
+            raise CurationError(
+                f"{found.raster} stands for no raster of the recipe: write NAME={found.raster} "
+                f"with its name there."
+            )
+        path = Path(found.raster)
+        if path.name in names:
+            alike[path.name] = found.raster
+        if name := of_digest.get(file_digest(path)):
+            same[name] = found.raster
+        elif found.is_named and path.name not in names:
+            raise CurationError(
+                f"{path} is none of the recipe's rasters ({', '.join(sorted(names)) or 'none'}): "
+                f"write NAME={path} if it stands for one of them."
+            )
+    return {**alike, **same, **named}
+
+
+def _write_card(
+    target: Path,
+    places: Sequence[Place],
+    rows: Sequence[PictureRow],
+    left_out: int,
+    apart_m: float,
+) -> None:
+    _, near_border = countries_at([place.lat for place in places], [place.lon for place in places])
+    frame = pd.DataFrame(
+        {
+            "country": pd.Series([place.country for place in places], dtype=object),
+            "near_border": near_border,
+            "split": [place.split for place in places],
+        }
+    )
+    pictures = [row.columns() for row in rows]
+    write_card(target / "README.md", frame, pictures, left_out=left_out, apart_m=apart_m)
