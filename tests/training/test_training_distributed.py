@@ -21,12 +21,20 @@ TWO = {"devices": 2, "steps": 4, "log_steps": 1}
 DIVIDED = TWO | {"strategy": "fsdp"}
 # Three batches of four hold all twelve places, so that the fourth is the first to be mined.
 MINED = {"negatives": {"kind": "mined", "starts": 0.5, "full": 0.5}}
+# What is exact alone must be so together: adapters with dropout, in parts, computed again.
+ADAPTED = {
+    "fit": DIVIDED | {"chunk": 1},
+    "parameters": {"lora": {"rank": 2, "dropout": 0.3}, "gradient_checkpointing": True},
+    "objective": {"loss": "sigmoid", "label_smoothing": 0.1, "text_soft_targets": 0.5},
+}
 RUNS = {
     "ddp": {"fit": TWO},
     "ddp_resumed": {"fit": TWO},
     "fsdp": {"fit": DIVIDED},
     "parts": {"fit": DIVIDED | {"chunk": 1}, **MINED},
     "parts_resumed": {"fit": DIVIDED | {"chunk": 1}, **MINED},
+    "adapted": ADAPTED,
+    "adapted_resumed": ADAPTED,
     "minutes": {"fit": {"devices": 2, "steps": None, "minutes": 0.02, "standardize": True}},
     "blind": {"fit": TWO},
     "stopped": {"fit": TWO},
@@ -100,7 +108,7 @@ def test_two_processes_end_with_the_weights_of_one_with_the_joint_batch(together
         torch.testing.assert_close(first["weights"][name], expected, rtol=0, atol=5e-4, msg=name)
 
 
-@pytest.mark.parametrize("run", ["ddp", "ddp_resumed", "fsdp", "parts", "parts_resumed", "minutes"])
+@pytest.mark.parametrize("run", [name for name in RUNS if name not in ("blind", "stopped")])
 def test_all_processes_end_with_the_same_weights(together, run):
     first, second = together[0][run]
 
@@ -118,7 +126,7 @@ def test_blocks_are_divided_and_the_rest_is_whole(together):
     assert not any(".heads." in name or "projection" in name for name in divided)
 
 
-@pytest.mark.parametrize("run", ["ddp", "parts"])
+@pytest.mark.parametrize("run", ["ddp", "parts", "adapted"])
 def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(together, run):
     whole, resumed = together[0][run][0], together[0][f"{run}_resumed"][0]
 
