@@ -57,6 +57,9 @@ _T = TypeVar("_T")
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+# All that is handed out; beyond lie forms that carry an IPv4 address to who knows where
+# (https://www.iana.org/assignments/ipv6-address-space).
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _STRIPES = 64
 
@@ -573,6 +576,8 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is None and ip not in _GLOBAL_IPV6:
+            return False
         ip = inner or ip
     return ip.is_global and not ip.is_multicast
 

@@ -627,7 +627,7 @@ def _open_strange(path: str, opener: Callable[[], RawIOBase]) -> DatasetReader:
 def _block_bytes(dataset: DatasetReader) -> int:
     """Of the largest piece that has to be decoded as a whole."""
     blocks = zip(dataset.block_shapes, dataset.dtypes, strict=True)
-    return max(int(rows) * int(cols) * np.dtype(kind).itemsize for (rows, cols), kind in blocks)
+    return max(int(rows * cols * np.dtype(kind).itemsize) for (rows, cols), kind in blocks)
 
 
 def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:

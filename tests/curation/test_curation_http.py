@@ -264,6 +264,11 @@ def test_redirects_are_followed_and_counted(server, client):
         "http://[::ffff:10.0.0.1]:9/a.jpg",
         "http://169.254.7.7:9/a.jpg",
         "http://2130706433/a.jpg",
+        "http://0x7f.0.0.1:9/a.jpg",
+        "http://0177.0.0.1:9/a.jpg",
+        "http://127.1:9/a.jpg",
+        "http://[::127.0.0.1]:9/a.jpg",
+        "http://[64:ff9b::7f00:1]:9/a.jpg",
         "http://0/a.jpg",
     ],
 )
@@ -287,6 +292,52 @@ def test_a_name_that_leads_to_a_private_address_is_refused(tmp_path, monkeypatch
         client.fetch("http://pictures.example/a.jpg", PICTURE, pace=FAST)
 
     assert server.asked == []
+
+
+def test_a_name_that_changes_between_check_and_connection_gains_nothing(
+    tmp_path, monkeypatch, server
+):
+    # Public when it is looked up first, private ever after: the address that was checked is used.
+    port = int(server.origin.rsplit(":", 1)[1])
+    looked_up, connected = [], []
+
+    def rebinding(host, *_, **__):
+        looked_up.append(host)
+        address = "93.184.216.34" if len(looked_up) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def create(address, *_, **__):
+        connected.append(address[0])
+        raise OSError("out of reach")
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "create_connection", create)
+    with (
+        Client(tmp_path, sleep=lambda _: None) as client,
+        pytest.raises(DownloadError, match="an address of this machine"),
+    ):
+        client.fetch(f"http://rebinding.example:{port}/a.jpg", PICTURE, pace=FAST)
+
+    assert connected == ["93.184.216.34"]
+    assert len(looked_up) == 2
+    assert server.asked == []
+
+
+def test_one_private_address_of_several_is_enough_to_refuse(tmp_path, monkeypatch):
+    answers = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 9))
+        for address in ("93.184.216.34", "10.0.0.1")
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+    with Client(tmp_path) as client, pytest.raises(DownloadError, match="set allow_private"):
+        client.fetch("http://mixed.example:9/a.jpg", PICTURE, pace=FAST)
+
+
+def test_a_part_is_not_kept_as_the_whole(server, client):
+    said = IS_JPEG | {"Content-Range": f"bytes 0-9/{len(JPEG)}"}
+    server.faults["/pictures/a.jpg"].append(Fault(206, said, JPEG[:10]))
+
+    assert client.fetch(f"{server.origin}/pictures/a.jpg", PICTURE, pace=FAST).read_bytes() == JPEG
 
 
 def test_a_redirect_to_a_private_address_is_refused(tmp_path, monkeypatch, server):
@@ -333,6 +384,11 @@ def test_a_redirect_to_a_private_address_is_refused(tmp_path, monkeypatch, serve
         ("::ffff:192.168.1.1", False),
         ("::ffff:93.184.216.34", True),
         ("64:ff9b::c0a8:101", False),
+        ("64:ff9b:1::a00:1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("fec0::1", False),
+        ("2001:0:7f00:1::", False),
         ("2002:7f00:1::", False),
     ],
 )
