@@ -12,8 +12,9 @@ Answers are kept one by one, so a run that was killed asks for nothing twice.
 """
 
 import hashlib
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +44,8 @@ from geobridge.curation.chat import (
     answer_path,
     read_answer,
 )
-from geobridge.curation.fit import Fit, FitConfig, Judge
+from geobridge.curation.cutoffs import capped
+from geobridge.curation.fit import Fit, FitConfig, Judge, lowest_agreement
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError
 from geobridge.files import write_atomically
@@ -438,17 +440,33 @@ def _refine(
     new = [draft for draft in drafts if draft.reason is None]
     # The same texts throughout, whatever is written again.
     judge.compare_with(_texts(new))
+    cut_off: float | None = None
     while new:
         report = step(f"judging {len(new):,} descriptions")
         found = judge.judge(_texts(new))
+        if cut_off is None:
+            cut_off = _cut_off(found.values(), config, step)
         for draft in new:
             draft.fits = found[draft.place.place_id]
-            draft.reason = _misfit(draft.fits, config.least_agreement)
+            draft.reason = _misfit(draft.fits, cut_off)
         report(len(new), len(new))
         again = [draft for draft in new if draft.reason and draft.attempts < attempts]
         if again:
             writer.write(again, step(f"asking again for {len(again):,} descriptions"))
         new = [draft for draft in again if draft.reason is None]
+
+
+def _cut_off(found: Iterable[Mapping[View, Fit]], config: FitConfig, step: Step) -> float:
+    """The least agreement that is asked for: what is configured, or less if that took too many."""
+    lowest = np.array([lowest_agreement(fits.values()) for fits in found], np.float64)
+    asked = config.least_agreement
+    cut_off = float(capped(lowest[:, None], np.array([asked]), config.most_rejected)[0])
+    if cut_off < asked:
+        step(
+            f"{(lowest < asked).mean():.0%} of the descriptions agree less than {asked:g}: the "
+            f"model does not know this land well, or many are wrong; the cut-off is {cut_off:.3g}"
+        )
+    return cut_off
 
 
 def _texts(drafts: Sequence[_Draft]) -> dict[str, str]:
@@ -573,8 +591,8 @@ def _write_report(workspace: Workspace, config: DescribeConfig, drafts: Sequence
     """The descriptions that fit least, those that were not taken first."""
 
     def order(draft: _Draft) -> tuple[bool, float, str]:
-        agreements = [fit.agreement for fit in draft.fits.values() if fit.agreement is not None]
-        return draft.reason is None, min(agreements, default=1.0), draft.place.place_id
+        lowest = lowest_agreement(draft.fits.values())
+        return draft.reason is None, 1.0 if math.isnan(lowest) else lowest, draft.place.place_id
 
     rows = [
         ReportRow(
