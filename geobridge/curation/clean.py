@@ -3,11 +3,14 @@
     DIR/clean.parquet                   a row a place that was cropped
     DIR/sheets/clean_<view>_<gate>.png  what each gate rejects and what barely passes
     DIR/sheets/clean_same_street.png    panoramas that are the same picture
+    DIR/sheets/clean_ground_<gate>.png  panoramas beside the ground that they do not look like
+    DIR/clean_sets.parquet              whether all of a provider or a day are turned or mirrored
 
 Three gates judge every picture by one number each (`geobridge.imagery.quality`): BH, blur and
 haze; C, contrast; UN, uniformity (entropy). Then places whose panoramas are the same picture, and
 places whose footprints overlap, are thinned out. The gates come before, so that a picture that is
-rejected takes no place's ground.
+rejected takes no place's ground. With `ground` a model compares each panorama with the ground it is
+said to stand on (`geobridge.curation.ground`); the last two files are then written.
 
 The least values were set by looking at sheets of real pictures and of the simulated planet, at
 `QUALITY_SIDE` pixels. They reject these shares of pictures in which nothing was planted:
@@ -43,11 +46,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from geobridge.curation.duplicates import KEPT, overlapping, same_pictures
+from geobridge.curation.cutoffs import capped
+from geobridge.curation.duplicates import (
+    KEPT,
+    light_deg,
+    overlapping,
+    same_pictures,
+    steady_look,
+)
+from geobridge.curation.ground import GroundConfig, compare, judge_sets
 from geobridge.curation.sheets import PASSED, REJECTED, Card, write_sheet
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError
-from geobridge.evaluation.pictures import look_of
 from geobridge.geo.distance import distance_m
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.quality import QUALITY_SIDE, quality_of
@@ -55,6 +65,7 @@ from geobridge.model.config import Settings
 from geobridge.progress import Step
 
 STAGE = "clean"
+SETS = "clean_sets"
 
 Gate = Literal["bh", "contrast", "entropy"]
 
@@ -65,6 +76,15 @@ GATES: dict[Gate, str] = {
 }
 """The gates in the order they judge, and what it means to fall short of them."""
 
+GroundGate = Literal["turn", "mirror", "agreement"]
+
+GROUND_GATES: dict[GroundGate, str] = {
+    "turn": "another heading fits the ground better",
+    "mirror": "its mirror image fits the ground better",
+    "agreement": "other places' grounds look more like it",
+}
+"""The gates of `ground`, in the order they judge."""
+
 JudgedView = Literal["drone", "street"]
 
 JUDGED_VIEWS: tuple[JudgedView, ...] = ("drone", "street")
@@ -73,7 +93,7 @@ JUDGED_VIEWS: tuple[JudgedView, ...] = ("drone", "street")
 # Cards of a sheet: of what is rejected, from the worst to the best, and of what barely passes.
 _SHOWN_REJECTED = 48
 _SHOWN_PASSED = 12
-_MEASURES = "bh contrast entropy look, 1"
+_MEASURES = "bh contrast entropy look light, 2"
 
 
 class DroneGates(Settings):
@@ -114,16 +134,21 @@ class CleanConfig(Settings):
             stay mixed; if not, each size is thinned out for itself.
         same_street_m: of places whose panoramas are the same picture one stays if all are within
             this distance; else their positions contradict each other, and none does.
+        same_turn_deg: likewise, if no two are turned by more than this against each other; else
+            their headings do. 180 where panoramas are not turned north (`crop.turn_north`).
         drone: gates of drone pictures.
         street: gates of street pictures.
+        ground: the comparison of panoramas with their ground by a model; none without it.
         workers: threads that read pictures.
     """
 
     overlap: float = Field(default=0.5, ge=0, le=1)
     across_sizes: bool = True
     same_street_m: float = Field(default=50.0, ge=0)
+    same_turn_deg: float = Field(default=15.0, ge=0, le=180)
     drone: DroneGates = DroneGates()
     street: StreetGates = StreetGates()
+    ground: GroundConfig | None = None
     workers: int = Field(default=2, ge=1)
 
 
@@ -132,7 +157,8 @@ def run(workspace: Workspace, config: CleanConfig, step: Step) -> pd.DataFrame:
 
     Returns:
         place_id; drone_bh, drone_contrast, drone_entropy, street_bh, street_contrast,
-        street_entropy (float64, NaN where there is no picture that can be read); duplicate_of
+        street_entropy (float64, NaN where there is no picture that can be read); ground_turn,
+        ground_mirror, ground_agreement (float64, NaN where not judged); duplicate_of
         (place_id or None); kept; reason (None where kept). Sorted by place_id.
 
     Raises:
@@ -148,12 +174,14 @@ def run(workspace: Workspace, config: CleanConfig, step: Step) -> pd.DataFrame:
     measured = _measure(workspace, places, config.workers, step)
     table = _table(places, measured)
     _gate(table, measured, places, config)
+    _thin_streets(table, measured, places, config)
+    _judge_grounds(workspace, table, places, config.ground, step)
     report = step("comparing places")
-    _thin_streets(table, measured, places, config.same_street_m)
     _thin_footprints(table, places, config)
     report(len(table), len(table))
     _write_sheets(workspace, table, places, config, step)
-    columns = ["place_id", *_score_columns(), "duplicate_of", "kept", "reason"]
+    grounds = [f"ground_{gate}" for gate in GROUND_GATES]
+    columns = ["place_id", *_score_columns(), *grounds, "duplicate_of", "kept", "reason"]
     return workspace.write(STAGE, table[columns])
 
 
@@ -201,9 +229,11 @@ def _measure_one(folder: Path, path: str, view: JudgedView) -> dict[str, Any]:
     except ImageError as error:
         # A table is the same wherever its folder lies.
         return {"trouble": str(error).replace(str(folder / path), path)}
-    look = look_of(image) if view == "street" else None
-    told = None if look is None else look.tobytes().hex()
-    return {**asdict(quality_of(image, view)), "look": told}
+    found = asdict(quality_of(image, view))
+    look = steady_look(image) if view == "street" else None
+    if look is None:
+        return found
+    return {**found, "look": look.tobytes().hex(), "light_deg": light_deg(image)}
 
 
 def _score_columns() -> list[str]:
@@ -259,9 +289,9 @@ def _thin_streets(
     table: pd.DataFrame,
     measured: Mapping[str, Mapping[str, Any]],
     places: pd.DataFrame,
-    same_street_m: float,
+    config: CleanConfig,
 ) -> None:
-    """Of places whose panoramas are the same picture leave one, or none if they lie apart."""
+    """Of places whose panoramas are the same picture leave one, or none if they contradict."""
     rows_of: dict[str, list[int]] = {}
     for row in np.flatnonzero(table["kept"] & places["street"].notna()).tolist():
         rows_of.setdefault(places.at[row, "pano_id"], []).append(row)
@@ -272,17 +302,22 @@ def _thin_streets(
         members = [firsts[at] for at in group]
         lat, lon = (places.loc[members, name].to_numpy() for name in ("lat", "lon"))
         apart_m = distance_m(lat[0], lon[0], lat, lon)
-        original = table.at[members[0], "place_id"]
-        if apart_m.max() <= same_street_m:
-            words = f"street: the same picture as of {original}"
-            for at in group[1:]:
-                _reject_all(table, rows_of[panoramas[at]], words, original)
-            continue
-        for at, member, far_m in zip(group, members, apart_m, strict=True):
-            other = members[int(apart_m.argmax())] if member == members[0] else members[0]
-            far = apart_m.max() if member == members[0] else far_m
-            name = table.at[other, "place_id"]
-            words = f"street: the same picture as of {name}, {far:.0f} m away: one lies elsewhere"
+        light = np.array([measured[places.at[row, "street"]]["light_deg"] for row in members])
+        turned_deg = np.abs((light - light[0] + 180) % 360 - 180)
+        contradict = (apart_m > config.same_street_m) | (turned_deg > config.same_turn_deg)
+        first_other = int(contradict.argmax())
+        for number, at in enumerate(group):
+            # Whom a row contradicts, if any does; else the first, of which it is a copy.
+            other = 0 if contradict[number] else first_other
+            if number == other:
+                continue
+            against = number if contradict[number] else other
+            name = table.at[members[other], "place_id"]
+            words = f"street: the same picture as of {name}"
+            if apart_m[against] > config.same_street_m:
+                words += f", {apart_m[against]:.0f} m away: one lies elsewhere"
+            elif turned_deg[against] > config.same_turn_deg:
+                words += f", turned by {turned_deg[against]:.0f} degrees: one heading is wrong"
             _reject_all(table, rows_of[panoramas[at]], words, name)
 
 
@@ -294,6 +329,51 @@ def _reject_all(table: pd.DataFrame, rows: Iterable[int], reason: str, duplicate
 def _look(measured: Mapping[str, Mapping[str, Any]], path: str) -> NDArray[np.uint8] | None:
     look = measured[path].get("look")
     return None if look is None else np.frombuffer(bytes.fromhex(look), np.uint8)
+
+
+# Comparing with the ground
+
+
+def _judge_grounds(
+    workspace: Workspace,
+    table: pd.DataFrame,
+    places: pd.DataFrame,
+    config: GroundConfig | None,
+    step: Step,
+) -> None:
+    """Reject panoramas that do not look like their ground, and tell of whole sets that do not."""
+    for gate in GROUND_GATES:
+        table[f"ground_{gate}"] = np.nan
+    workspace.path(SETS).unlink(missing_ok=True)
+    rows = places[table["kept"] & places["street"].notna()]
+    if config is None or rows.empty:
+        return
+    found = compare(workspace, rows, config, step)
+    _tell_sets(workspace, judge_sets(found, workspace.read("street")), step)
+    asked = np.array([getattr(config, f"least_{gate}") for gate in GROUND_GATES])
+    scores = found.scores[list(GROUND_GATES)]
+    cut_offs = capped(scores.to_numpy(), asked, config.most_rejected)
+    if (cut_offs < asked).any():
+        short = (scores < asked).any(axis=1).mean()
+        step(
+            f"{short:.0%} of the panoramas look little like their ground: the model does not know "
+            f"this land well, or many are wrong; the worst {config.most_rejected:.0%} are rejected"
+        )
+    for (gate, meaning), cut_off in zip(GROUND_GATES.items(), cut_offs, strict=True):
+        name = f"ground_{gate}"
+        table.loc[rows.index, name] = rows["pano_id"].map(scores[gate])
+        for row in np.flatnonzero(table["kept"] & (table[name] < cut_off)).tolist():
+            told = f"({gate} {_written(table.at[row, name])} below {_written(cut_off)})"
+            _reject(table, row, f"ground: {meaning} {told}")
+
+
+def _tell_sets(workspace: Workspace, sets: pd.DataFrame, step: Step) -> None:
+    workspace.write(SETS, sets)
+    for told in sets[sets["warning"].notna()].to_dict("records"):
+        parts = (told["provider"], told["author"], told["day"])
+        name = " ".join(filter(None, parts))
+        score = f"z {max(told['turn_z'], told['mirror_z'])}, agreement {told['agreement']}"
+        step(f"look at {told['panoramas']} panoramas of {name}: {told['warning']} ({score})")
 
 
 def _thin_footprints(table: pd.DataFrame, places: pd.DataFrame, config: CleanConfig) -> None:
@@ -341,6 +421,8 @@ def _write_sheets(
         _write_gate_sheet(workspace.folder, view, gate, least, shown)
         report(done, len(wanted) + 1)
     _write_same_street_sheet(workspace.folder, table, places)
+    for ground_gate in GROUND_GATES:
+        _write_ground_sheet(workspace.folder, ground_gate, table, places)
     report(len(wanted) + 1, len(wanted) + 1)
 
 
@@ -364,6 +446,35 @@ def _write_gate_sheet(
         f"pictures rejected, {len(picked)} shown; green: the {len(passed)} that barely pass"
     )
     write_sheet(folder / "sheets" / f"clean_{view}_{gate}.png", title, cards)
+
+
+def _write_ground_sheet(
+    folder: Path, gate: GroundGate, table: pd.DataFrame, places: pd.DataFrame
+) -> None:
+    """What a gate of the ground rejects from the worst on, and what passes, with its ground."""
+    path = folder / "sheets" / f"clean_ground_{gate}.png"
+    name = f"ground_{gate}"
+    shown = table[["place_id", "kept", "reason", name]].join(places[["drone", "street"]])
+    shown = shown.dropna(subset=name).sort_values([name, "place_id"], kind="stable")
+    shown = shown.drop_duplicates("street")
+    path.unlink(missing_ok=True)
+    if shown.empty:
+        return
+    is_rejected = shown["reason"].str.startswith(f"ground: {GROUND_GATES[gate]}", na=False)
+    rejected = shown[is_rejected]
+    passed = shown[shown["kept"]].head(_SHOWN_PASSED // 2)
+    picked = rejected.head(_SHOWN_REJECTED // 2)
+    cards = []
+    for part, colour in ((picked, REJECTED), (passed, PASSED)):
+        for row in part.to_dict("records"):
+            words = (row["place_id"], f"{gate} {_written(row[name])}")
+            cards.append(Card(folder / row["street"], words, colour))
+            cards.append(Card(folder / row["drone"], ("its ground, north up",), colour))
+    title = (
+        f"{GROUND_GATES[gate]}: {len(rejected):,} of {len(shown):,} panoramas rejected, "
+        f"{len(picked)} shown; green: the {len(passed)} that barely pass"
+    )
+    write_sheet(path, title, cards)
 
 
 def _write_same_street_sheet(folder: Path, table: pd.DataFrame, places: pd.DataFrame) -> None:

@@ -55,7 +55,7 @@ STAGES = (
     Stage("seeds", "seeds", (), seeds.run),
     Stage("street", "street", ("seeds",), street.run),
     Stage("crop", "crops", ("seeds", "street"), crop.run),
-    Stage("clean", "clean", ("crop",), clean.run),
+    Stage("clean", "clean", ("street", "crop"), clean.run),
     Stage("satellite", "satellite", ("seeds", "crop", "clean"), satellite.run),
     Stage("describe", "describe", ("crop", "clean", "satellite"), describe.run),
     Stage(

@@ -254,3 +254,17 @@ def test_settings_are_explained(crops):
 
     with pytest.raises(ValueError, match="did you mean 'entropy'"):
         crops.clean(drone={"entropie": 3})
+
+
+def test_the_same_panorama_turned_is_found_and_its_headings_contradict(crops):
+    same = textured(7, (256, 64))
+    crops.add("a", street=same, side_m=10, east=0)
+    crops.add("b", street=np.roll(same, 64, axis=1), side_m=10, east=30 / 74_600)
+
+    found = crops.clean()
+
+    assert found["reason"].tolist() == [
+        "street: the same picture as of b, turned by 90 degrees: one heading is wrong",
+        "street: the same picture as of a, turned by 90 degrees: one heading is wrong",
+    ]
+    assert crops.clean(same_turn_deg=180)["kept"].tolist() == [True, False]

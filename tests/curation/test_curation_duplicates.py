@@ -3,7 +3,13 @@ import pytest
 import shapely
 from shapely import box
 
-from geobridge.curation.duplicates import KEPT, overlapping, same_pictures
+from geobridge.curation.duplicates import (
+    KEPT,
+    light_deg,
+    overlapping,
+    same_pictures,
+    steady_look,
+)
 from geobridge.geo.footprint import footprint_around
 
 
@@ -91,3 +97,29 @@ def test_pictures_of_one_look_are_a_group():
 
     assert groups == [[0, 6], [1, 3, 5]]
     assert same_pictures([None, None]) == []
+
+
+def panorama(seed):
+    """Blocks of grey, uint8 (64, 256, 3)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (16, 32)).astype(np.uint8)
+    return coarse.repeat(4, 0).repeat(8, 1)[:, :, None].repeat(3, 2)
+
+
+@pytest.mark.parametrize("columns", [1, 37, 128, 255])
+def test_a_turned_panorama_has_the_same_look(columns):
+    one = panorama(0)
+    other = np.roll(one, columns, axis=1)
+
+    apart = np.bitwise_count(steady_look(one) ^ steady_look(other)).sum()
+
+    assert apart <= 8
+    by = (light_deg(other) - light_deg(one)) % 360
+    assert by == pytest.approx(columns * 360 / 256, abs=1e-6)
+    assert np.bitwise_count(steady_look(one) ^ steady_look(panorama(1))).sum() > 60
+
+
+def test_light_is_counted_from_the_middle():
+    picture = np.zeros((8, 360, 3), np.uint8)
+    picture[:, 270] = 255
+
+    assert light_deg(picture) % 360 == pytest.approx(90)
