@@ -404,7 +404,7 @@ class Client:
             "Accept-Encoding": "identity",
             **asked,
         }
-        if credential and _origin(url) == credential.origin:
+        if credential and origin(url) == credential.origin:
             url, headers = _with_secret(url, headers, credential)
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
         try:
@@ -463,7 +463,7 @@ class Client:
         return path
 
     def _gate(self, url: str, pace: Pace) -> "_Gate":
-        host = _origin(url)
+        host = origin(url)
         with self._lock:
             if host not in self._gates:
                 self._gates[host] = _Gate(pace, self._now, self._sleep)
@@ -740,7 +740,12 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _origin(url: str) -> str:
+def origin(url: str) -> str:
+    """Scheme and host of an address, as a `Credential` has it.
+
+    Raises:
+        DownloadError: it is none of http or https.
+    """
     parts = _split(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
 

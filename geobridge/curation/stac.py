@@ -7,6 +7,11 @@ stac-spec/blob/v1.0.0/item-spec/item-spec.md.
 OpenAerialMap has one at https://api.imagery.hotosm.org/stac, whose items are described in
 https://github.com/hotosm/openaerialmap under `backend/stactools-hotosm`. Their `gsd` may be in
 degrees, so it only rules rasters out; what counts is what the raster itself tells.
+
+Rasters of Microsoft's Planetary Computer want an address signed for an hour or so, which is not
+asked for here (https://planetarycomputer.microsoft.com/docs/concepts/sas): its storage answers with
+a status instead. NAIP and Sentinel-2 have to come from a catalogue with open addresses, or from
+downloaded files.
 """
 
 import datetime as clock
@@ -23,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geobridge.curation.http import Client, Pace, is_public, shown
 from geobridge.curation.providers import Bounds, entries, mapping, number, text
+from geobridge.curation.providers.online import Page, linked_pages, next_link
 from geobridge.curation.rasters import Found, RasterFacts, parse_date
 from geobridge.errors import CurationError
 from geobridge.geo.distance import check_position
@@ -160,16 +166,15 @@ def search(client: Client, config: StacConfig, bounds: Bounds) -> Iterator[Item]
     }
     if not (config.after or config.before):
         del query["datetime"]
-    url: str | None = f"{root}/search?{urlencode(query, safe=',/:')}"
-    seen: set[str] = set()
     count = 0
-    while url:
-        if url in seen:
-            raise CurationError(f"{shown(root)} links its pages in a circle: report it there.")
-        seen.add(url)
+
+    def ask(url: str) -> Page:
         # Pages are told apart by a `token`, which is no secret here and belongs to the key.
         page = client.page(url, pace=config.pace, key=url)
-        items = entries(page, "features", shown(root))
+        return entries(page, "features", shown(root)), next_link(page, url)
+
+    first = f"{root}/search?{urlencode(query, safe=',/:')}"
+    for url, items in linked_pages(first, shown(root), ask):
         count += len(items)
         if count > config.max_items:
             raise CurationError(
@@ -177,7 +182,6 @@ def search(client: Client, config: StacConfig, bounds: Bounds) -> Iterator[Item]
                 f"the dates, or raise max_items."
             )
         yield from (_item(item, config, url) for item in items)
-        url = _next_page(page, url) if items else None
 
 
 def address_fault(url: str, allow_private: bool) -> str | None:
@@ -252,17 +256,3 @@ def _ground(geometry: Any) -> BaseGeometry | None:
     except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         return None
     return shape if shape.is_valid and not shape.is_empty else None
-
-
-def _next_page(page: Any, url: str) -> str | None:
-    links = mapping(page).get("links")
-    for link in map(mapping, links if isinstance(links, list) else []):
-        href = text(link.get("href"))
-        if link.get("rel") == "next" and href:
-            if str(link.get("method", "GET")).upper() != "GET":
-                raise CurationError(
-                    f"{shown(url)} links its next page by POST, which is not asked for: narrow "
-                    f"the area or the dates until one page holds everything."
-                )
-            return urljoin(url, href)
-    return None

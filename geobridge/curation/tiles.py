@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -22,6 +21,7 @@ from geobridge.curation.http import (
     Kind,
     Pace,
     TryAgainError,
+    origin,
 )
 from geobridge.curation.pictures import Ground, Picture, PictureConfig, Shot, UnfitError, cut
 from geobridge.curation.rasters import RasterFacts
@@ -107,10 +107,9 @@ class TileSource:
         self._pace = tiles.pace
         self._credential = None
         if tiles.key_variable:
-            parts = urlsplit(tiles.url)
             self._credential = Credential(
                 variable=tiles.key_variable,
-                origin=f"{parts.scheme}://{parts.netloc}".lower(),
+                origin=origin(tiles.url),
                 parameter=tiles.key_parameter,
             )
 

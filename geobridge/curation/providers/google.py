@@ -17,9 +17,8 @@ network.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pydantic import Field
 
@@ -31,6 +30,7 @@ from geobridge.curation.http import (
     Kind,
     Pace,
     TryAgainError,
+    origin,
 )
 from geobridge.curation.providers import (
     Bounds,
@@ -41,6 +41,7 @@ from geobridge.curation.providers import (
     mapping,
     text,
 )
+from geobridge.curation.providers.online import Online
 from geobridge.errors import CurationError
 from geobridge.model.config import Settings
 
@@ -73,7 +74,7 @@ class GoogleConfig(Settings):
     requests_per_second: float = Field(default=10.0, gt=0)
 
 
-class Google:
+class Google(Online):
     """See `Provider`.
 
     Raises:
@@ -89,14 +90,12 @@ class Google:
                 "models on them: leave the provider out, or set i_accept_the_terms to true if an "
                 "agreement allows it."
             )
-        self._client = client
-        self._pictures = pictures
-        self._root = config.url.rstrip("/")
-        parts = urlsplit(self._root)
-        origin = f"{parts.scheme}://{parts.netloc}".lower()
-        self._credential = Credential(KEY, origin, parameter="key")
-        self.limits = Limits(
-            SIDE_DEG, 1, Pace(per_second=config.requests_per_second), PICTURE_BYTES
+        super().__init__(
+            config.url,
+            client,
+            pictures,
+            Limits(SIDE_DEG, 1, Pace(per_second=config.requests_per_second), PICTURE_BYTES),
+            Credential(KEY, origin(config.url), parameter="key"),
         )
 
     def search(self, bounds: Bounds) -> Iterator[Panorama]:
@@ -109,18 +108,6 @@ class Google:
     def search_requests(self, bounds: Bounds) -> int:
         """See `Provider`."""
         return len(self._cells(bounds))
-
-    def has_picture(self, panorama: Panorama) -> bool:
-        """See `Provider`."""
-        return bool(panorama.url and self._client.cached(panorama.url, self._pictures))
-
-    def picture(self, panorama: Panorama) -> Path:
-        """See `Provider`."""
-        if panorama.url is None:
-            raise DownloadError("the picture has no address", is_final=True)
-        return self._client.fetch(
-            panorama.url, self._pictures, pace=self.limits.pace, credential=self._credential
-        )
 
     def _cells(self, bounds: Bounds) -> list[Bounds]:
         # By latitude alone: towards the poles the grid only becomes closer than it must be.

@@ -2,8 +2,9 @@
 
 https://www.mapillary.com/developer/api-documentation (image search by box, fields of an image,
 `Authorization: OAuth TOKEN`). The token is read from the environment variable MAPILLARY_TOKEN and
-sent in a header, so that no address holds it. How many searches a minute are allowed was not found
-in what could be read here; the pace is far below what is remembered (10,000).
+sent in a header, so that no address holds it. 60,000 requests a minute were allowed by one report
+(https://github.com/OpenStreetMapSpeeds/conflation/pull/19), other limits hold for tiles, which are
+not asked for; the pace is far below.
 
 A box must be smaller than "0.01 degrees square", which can be read as its area or as its sides:
 boxes here keep both. At most 2,000 pictures come in an answer. Addresses of pictures expire, so
@@ -13,10 +14,9 @@ asked for again in quarters.
 """
 
 import datetime as clock
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from geobridge.curation.http import (
     DownloadError,
     Kind,
     Pace,
+    origin,
     without_secrets,
 )
 from geobridge.curation.providers import (
@@ -38,11 +39,10 @@ from geobridge.curation.providers import (
     mapping,
     number,
     pair,
-    search_parts,
     text,
     whole,
 )
-from geobridge.errors import CurationError
+from geobridge.curation.providers.online import Page, Paged
 from geobridge.model.config import Settings
 
 TOKEN = "MAPILLARY_TOKEN"  # noqa: S105 - the variable's name
@@ -70,33 +70,19 @@ class MapillaryConfig(Settings):
     requests_per_second: float = Field(default=10.0, gt=0)
 
 
-class Mapillary:
+class Mapillary(Paged):
     """See `Provider`."""
 
     name = "mapillary"
 
     def __init__(self, config: MapillaryConfig, client: Client, pictures: Kind) -> None:
-        self._client = client
-        self._pictures = pictures
-        self._root = config.url.rstrip("/")
-        parts = urlsplit(self._root)
-        origin = f"{parts.scheme}://{parts.netloc}".lower()
-        self._credential = Credential(TOKEN, origin, header="Authorization", prefix="OAuth ")
-        self.limits = Limits(
-            SIDE_DEG, PAGE_SIZE, Pace(per_second=config.requests_per_second), PICTURE_BYTES
+        super().__init__(
+            config.url,
+            client,
+            pictures,
+            Limits(SIDE_DEG, PAGE_SIZE, Pace(per_second=config.requests_per_second), PICTURE_BYTES),
+            Credential(TOKEN, origin(config.url), header="Authorization", prefix="OAuth "),
         )
-
-    def search(self, bounds: Bounds) -> Iterator[Panorama]:
-        """See `Provider`."""
-        return search_parts(bounds, self.limits, self._ask)
-
-    def search_requests(self, bounds: Bounds) -> int:
-        """See `Provider`."""
-        return len(bounds.split(self.limits.side_deg))
-
-    def has_picture(self, panorama: Panorama) -> bool:
-        """See `Provider`."""
-        return bool(panorama.url and self._client.cached(panorama.url, self._pictures))
 
     def picture(self, panorama: Panorama) -> Path:
         """See `Provider`; two requests, the first for the address of the day."""
@@ -116,43 +102,34 @@ class Mapillary:
             )
         return self._client.fetch(url, self._pictures, pace=pace, key=panorama.url)
 
-    def _ask(self, part: Bounds) -> tuple[list[Panorama], bool]:
+    def _first_page(self, part: Bounds) -> str:
         query = {"bbox": str(part), "limit": self.limits.page, "fields": FIELDS}
-        url: str | None = f"{self._root}/images?{urlencode(query, safe=',')}"
-        found: list[Panorama] = []
-        seen: set[str] = set()
-        page_size = 0
-        while url:
-            if url in seen:
-                raise CurationError(f"{self._root} links its pages in a circle: report it there.")
-            seen.add(url)
-            page = self._client.page(url, pace=self.limits.pace, credential=self._credential)
-            images = entries(page, "data", self._root)
-            found += [self._panorama(image) for image in images]
-            page_size = len(images)
-            link = text(mapping(mapping(page).get("paging")).get("next"))
-            # The Graph API repeats the token in its links.
-            url = without_secrets(link) if link and images else None
-        return found, len(seen) == 1 and page_size >= self.limits.page
+        return f"{self._root}/images?{urlencode(query, safe=',')}"
 
-    def _panorama(self, image: dict[str, Any]) -> Panorama:
-        name = quote(str(image.get("id")), safe="")
-        creator = text(mapping(image.get("creator")).get("username"))
+    def _page(self, url: str) -> Page:
+        page = self._client.page(url, pace=self.limits.pace, credential=self._credential)
+        link = text(mapping(mapping(page).get("paging")).get("next"))
+        # The Graph API repeats the token in its links.
+        return entries(page, "data", self._root), without_secrets(link) if link else None
+
+    def _panorama(self, entry: dict[str, Any]) -> Panorama:
+        name = quote(str(entry.get("id")), safe="")
+        creator = text(mapping(entry.get("creator")).get("username"))
         # Where Mapillary has reconstructed the scene it knows better than the camera's compass.
-        computed = heading(image.get("computed_compass_angle"))
+        computed = heading(entry.get("computed_compass_angle"))
         panorama = Panorama(
             id=name,
             provider=self.name,
-            captured=_captured(image.get("captured_at")),
-            heading_deg=heading(image.get("compass_angle")) if computed is None else computed,
+            captured=_captured(entry.get("captured_at")),
+            heading_deg=heading(entry.get("compass_angle")) if computed is None else computed,
             url=f"{self._root}/{name}?fields=thumb_original_url",
-            width=whole(image.get("width")),
-            height=whole(image.get("height")),
+            width=whole(entry.get("width")),
+            height=whole(entry.get("height")),
             licence="CC-BY-SA-4.0",
             attribution=f"Mapillary, {creator}" if creator else "Mapillary",
-            is_360=image.get("is_pano") is True,
+            is_360=entry.get("is_pano") is True,
         )
-        geometry = mapping(image.get("computed_geometry")) or mapping(image.get("geometry"))
+        geometry = mapping(entry.get("computed_geometry")) or mapping(entry.get("geometry"))
         lon, lat = pair(geometry.get("coordinates"))
         return located(panorama, lat, lon)
 

@@ -4,21 +4,23 @@ https://docs.panoramax.fr/ (instances document every route under `/api/docs/swag
 STAC API's item search, https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search, and
 the perspective imagery extension, https://github.com/stac-extensions/perspective-imagery.
 
-Known from the published source of the server: `limit` goes from 1 to 10,000, answers to a box are
-sorted by the distance to its middle, and carry no link to a next page: a full one may be cut off.
-Other STAC servers do link it. Not checked from here, for want of a network: what the federation's
-catalogue (api.panoramax.xyz) allows in a second, and that it keeps to the same limit.
+Known from the published source of the server (geovisio 2.11.0, `geovisio/web/items.py`,
+https://gitlab.com/panoramax/server/api): `limit` goes from 1 to 10,000, answers to a box are sorted
+by the distance to its middle, and carry no link to a next page: a full one may be cut off.
+`place_position` and `place_distance` (3 to 15 m by default) look for pictures of a point and not in
+an area, so they are not used. What differs from STAC is told in `docs/dev/STAC_compatibility.md`
+there. Other STAC servers do link a next page. Not checked from here, for want of a network: what
+the federation's catalogue (api.panoramax.xyz) allows in a second, and that it keeps to the same
+limit.
 """
 
 import datetime as clock
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urljoin
 
 from pydantic import Field
 
-from geobridge.curation.http import Client, DownloadError, Kind, Pace
+from geobridge.curation.http import Client, Kind, Pace
 from geobridge.curation.providers import (
     Bounds,
     Limits,
@@ -28,11 +30,10 @@ from geobridge.curation.providers import (
     located,
     mapping,
     pair,
-    search_parts,
     text,
     whole,
 )
-from geobridge.errors import CurationError
+from geobridge.curation.providers.online import Page, Paged, next_link
 from geobridge.model.config import Settings
 
 PAGE_SIZE = 500
@@ -59,80 +60,49 @@ class PanoramaxConfig(Settings):
     requests_per_second: float = Field(default=5.0, gt=0)
 
 
-class Panoramax:
+class Panoramax(Paged):
     """See `Provider`."""
 
     name = "panoramax"
 
     def __init__(self, config: PanoramaxConfig, client: Client, pictures: Kind) -> None:
-        self._config = config
-        self._client = client
-        self._pictures = pictures
-        self._root = config.url.rstrip("/")
-        self.limits = Limits(
-            SIDE_DEG, PAGE_SIZE, Pace(per_second=config.requests_per_second), PICTURE_BYTES
+        pace = Pace(per_second=config.requests_per_second)
+        super().__init__(
+            config.url, client, pictures, Limits(SIDE_DEG, PAGE_SIZE, pace, PICTURE_BYTES)
         )
+        self._asset = config.asset
 
-    def search(self, bounds: Bounds) -> Iterator[Panorama]:
-        """See `Provider`."""
-        return search_parts(bounds, self.limits, self._ask)
-
-    def search_requests(self, bounds: Bounds) -> int:
-        """See `Provider`."""
-        return len(bounds.split(self.limits.side_deg))
-
-    def has_picture(self, panorama: Panorama) -> bool:
-        """See `Provider`."""
-        return bool(panorama.url and self._client.cached(panorama.url, self._pictures))
-
-    def picture(self, panorama: Panorama) -> Path:
-        """See `Provider`."""
-        if panorama.url is None:
-            raise DownloadError("the picture has no address", is_final=True)
-        return self._client.fetch(panorama.url, self._pictures, pace=self.limits.pace)
-
-    def _ask(self, part: Bounds) -> tuple[list[Panorama], bool]:
+    def _first_page(self, part: Bounds) -> str:
         query = urlencode({"bbox": str(part), "limit": self.limits.page}, safe=",")
-        url: str | None = f"{self._root}/search?{query}"
-        found: list[Panorama] = []
-        seen: set[str] = set()
-        page_size = 0
-        while url:
-            if url in seen:
-                raise CurationError(f"{self._root} links its pages in a circle: report it there.")
-            seen.add(url)
-            # Nothing in the address is secret, and pages may differ in a `token` alone.
-            page = self._client.page(url, pace=self.limits.pace, key=url)
-            items = entries(page, "features", self._root)
-            found += [self._panorama(item) for item in items]
-            page_size = len(items)
-            url = _next_page(page, url) if items else None
-        return found, len(seen) == 1 and page_size >= self.limits.page
+        return f"{self._root}/search?{query}"
 
-    def _panorama(self, item: dict[str, Any]) -> Panorama:
-        properties = mapping(item.get("properties"))
+    def _page(self, url: str) -> Page:
+        # Nothing in the address is secret, and pages may differ in a `token` alone.
+        page = self._client.page(url, pace=self.limits.pace, key=url)
+        return entries(page, "features", self._root), next_link(page, url)
+
+    def _panorama(self, entry: dict[str, Any]) -> Panorama:
+        properties = mapping(entry.get("properties"))
         camera = mapping(properties.get("pers:interior_orientation"))
         width, height = pair(camera.get("sensor_array_dimensions"))
-        assets = mapping(item.get("assets"))
-        asset = mapping(assets.get(self._config.asset))
+        assets = mapping(entry.get("assets"))
+        asset = mapping(assets.get(self._asset))
         url = text(asset.get("href"))
         panorama = Panorama(
-            id=quote(str(item.get("id")), safe=""),
+            id=quote(str(entry.get("id")), safe=""),
             provider=self.name,
             captured=utc(properties.get("datetime")),
             heading_deg=heading(properties.get("view:azimuth")),
             url=urljoin(f"{self._root}/", url) if url else None,
             width=whole(width),
             height=whole(height),
-            size_bytes=whole(properties.get("original_file:size"))
-            if self._config.asset == "hd"
-            else None,
+            size_bytes=whole(properties.get("original_file:size")) if self._asset == "hd" else None,
             licence=text(properties.get("license")),
-            attribution=_producer(item, properties),
+            attribution=_producer(entry, properties),
             is_360=camera.get("field_of_view") == 360,
-            fault=None if url else f"the provider gives no {self._config.asset} picture",
+            fault=None if url else f"the provider gives no {self._asset} picture",
         )
-        lon, lat = pair(mapping(item.get("geometry")).get("coordinates"))
+        lon, lat = pair(mapping(entry.get("geometry")).get("coordinates"))
         return located(panorama, lat, lon)
 
 
@@ -146,14 +116,6 @@ def utc(value: Any) -> str | None:
         found = found.astimezone(clock.UTC).replace(tzinfo=None)
         return found.isoformat(timespec="seconds") + "Z"
     return found.isoformat(timespec="seconds")
-
-
-def _next_page(page: Any, url: str) -> str | None:
-    for link in mapping(page).get("links") or ():
-        href = text(mapping(link).get("href"))
-        if mapping(link).get("rel") == "next" and href:
-            return urljoin(url, href)
-    return None
 
 
 def _producer(item: dict[str, Any], properties: dict[str, Any]) -> str | None:
