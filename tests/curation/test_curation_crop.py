@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from ground_stage import (
     LAT,
     LON,
@@ -94,6 +95,31 @@ def test_the_ground_agrees_whatever_the_raster_is_in(tmp_path):
         (row,) = crops.itertuples()
         picture = read_image(workspace.folder / row.drone)
         assert difference(picture, expected_crop(row.lat, row.lon, 150, 150)) < 4, name
+
+
+def test_16_bits_and_transparency_show_the_same_ground(tmp_path):
+    plain = paint(tmp_path / "plain.tif")
+    with rasterio.open(plain) as dataset:
+        colours = np.moveaxis(dataset.read(), 0, 2).astype(np.uint16)
+    seen = np.full((600, 600, 1), 65535, np.uint16)
+    seen[:, :250] = 0
+    raster = write_raster(
+        tmp_path / "deep.tif", np.concatenate([colours * 40 + 1000, seen], axis=2), "EPSG:32632",
+        north_up("EPSG:32632", 600, 600, 1.0, 1.0), photometric="RGB", ALPHA="YES",
+    )  # fmt: skip
+    workspace = prepared(tmp_path, [(120.0, 40.6), (-20.2, 40.6)], raster)
+
+    crops = crop.run(workspace, CropConfig(**PNG, gsd_m=1.0, sides_m=(150,)), ignore)
+
+    rows = crops.set_index("pano_id")
+    row = rows.loc["folder:0000"]
+    picture = read_image(workspace.folder / row["drone"])
+    expected = expected_crop(row["lat"], row["lon"], 150, 150)
+    # Stretched to the whole range, the same waves.
+    for band in range(3):
+        assert np.corrcoef(picture[..., band].ravel(), expected[..., band].ravel())[0, 1] > 0.99
+    # 105 of its 150 columns lie right of the transparent ones.
+    assert rows.loc["folder:0001", "reason"] == "70 % of the picture has data"
 
 
 def test_a_finer_raster_is_averaged(tmp_path):
