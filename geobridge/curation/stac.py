@@ -185,9 +185,9 @@ def search(client: Client, config: StacConfig, bounds: Bounds) -> Iterator[Item]
 
 
 def address_fault(url: str, allow_private: bool) -> str | None:
-    """Why an address out of an answer is not read, or None: GDAL would read anything it is given.
+    """Why an address out of an answer cannot be read, or None, before anything is asked of it.
 
-    A name is looked up here, and again when the raster is read.
+    A name is looked up again when the raster is read, by the client, which is what protects.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
