@@ -3,15 +3,18 @@
     python benchmarks/curation_gates.py
     python benchmarks/curation_gates.py --places runs/planet-val --sheets /tmp/sheets
 
-Three tables. The shares of pictures rejected in which nothing was planted, of real sets (beside
-the project, see `--data`; left out where they are absent) and of the simulated planet. The shares
+Four tables. The shares of pictures rejected in which nothing was planted, of real sets (beside the
+project, see `--data`; left out where they are absent) and of the simulated planet. The shares
 caught of pictures in which a fault was planted, by each gate alone and by all. And one run of the
-stage on the planet's places with planted copies of places and of panoramas among them. The
-strength of a blur is the standard deviation of a Gaussian, in pixels of a picture whose shorter
-side is 256 pixels; haze is the share of a light grey laid over the picture.
+stage on the planet's places with planted copies of places and of panoramas among them. And how many
+bits of 256 the looks of panoramas differ in: of copies that are turned, reduced and saved again,
+and of others, a few metres apart (copies are what differs in no more than NEAR_BITS). The strength
+of a blur is the standard deviation of a Gaussian, in pixels of a picture whose shorter side is 256
+pixels; haze is the share of a light grey laid over the picture.
 """
 
 import argparse
+import io
 import shutil
 import sys
 import tempfile
@@ -26,13 +29,18 @@ from rich.console import Console
 from rich.table import Table
 
 from geobridge.curation.clean import GATES, CleanConfig, JudgedView, run
+from geobridge.curation.duplicates import steady_look
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import ImageError
+from geobridge.evaluation.pictures import NEAR_BITS
 from geobridge.geo.footprint import footprint_around, size_m
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.quality import QUALITY_SIDE, Quality, quality_of
 from geobridge.places.table import iter_places
 from geobridge.world.build import Recipe, build_places
+from geobridge.world.camera import sensor_for
+from geobridge.world.seeds import generator
+from geobridge.world.trips import open_town
 
 # Beside the tests, which plant them too.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "curation"))
@@ -50,6 +58,7 @@ REAL: tuple[tuple[str, JudgedView, str], ...] = (
 )
 REGIONS = ("prairie", "danube", "riviera", "formosa")
 MOST = 200
+LOOK_TOWNS, LOOK_PLACES = ("danube/0@2", "savanna/0@2"), 25
 
 
 def main() -> None:
@@ -71,6 +80,7 @@ def main() -> None:
         kinds = plant_places(places, workspace)
         table = run(workspace, CONFIG, lambda _: lambda *_: None)
         report_places(kinds, table)
+        report_looks()
         if options.sheets:
             shutil.copytree(workspace.folder / "sheets", options.sheets, dirs_exist_ok=True)
 
@@ -181,6 +191,45 @@ def report_places(kinds: dict[str, str], found: pd.DataFrame) -> None:
     console.print(f"pairs of which both stay: {int((pairs.sum() == 2).sum())} of {len(pairs)}")
     same = found["reason"].str.startswith("street: the same", na=False) & (kind == "good")
     console.print(f"good places called copies of another's panorama: {int(same.sum())}")
+
+
+def report_looks() -> None:
+    """The fourth table."""
+    bits: dict[str, list[int]] = {}
+    for name in LOOK_TOWNS:
+        town = open_town(name)
+        rng = np.random.default_rng(0)
+        for place in town.places(LOOK_PLACES, seed=5):
+
+            def drawn(east_m: float, town=town, place=place) -> Picture:
+                at = town.place_at(place.x_m + east_m, place.y_m, place.heading_deg)
+                sensor = sensor_for("street", generator("looks", place.index, east_m))
+                return town.render("street", at, size=256, date=2, full=True, sensor=sensor)
+
+            first = drawn(0.0)
+            look = steady_look(first)
+            turned = np.roll(first, int(rng.integers(first.shape[1])), axis=1)
+            others = {
+                "copy, turned, 3/4, JPEG 85": saved_again(turned, 0.75, 85),
+                "copy, turned, 1/2, JPEG 60": saved_again(turned, 0.5, 60),
+                **{f"{east_m:g} m aside": drawn(east_m) for east_m in (3.0, 6.0, 12.0)},
+            }
+            for kind, other in others.items():
+                apart = int(np.bitwise_count(look ^ steady_look(other)).sum())
+                bits.setdefault(kind, []).append(apart)
+    table = Table("panorama", "pairs", "least", "median", "most", "called the same", title="Looks")
+    for kind, found in bits.items():
+        same = f"{np.mean(np.array(found) <= NEAR_BITS):.0%}"
+        least, median, most = min(found), int(np.median(found)), max(found)
+        table.add_row(kind, f"{len(found)}", f"{least}", f"{median}", f"{most}", same)
+    Console(width=110).print(table)
+
+
+def saved_again(picture: Picture, scale: float, quality: int) -> Picture:
+    height, width = (round(side * scale) for side in picture.shape[:2])
+    buffer = io.BytesIO()
+    Image.fromarray(picture).resize((width, height)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ as they are, all mirrored, all turned by an angle of the town's own, and each pu
 The first table has for each fault and the score that is meant for it the area under the ROC curve,
 and the share caught where 5 and 10 % of a town's good panoramas are lost. The second has what the
 defaults reject, any score, where one panorama of twenty is bad, drawn `DRAWS` times. The third has
-the share of sets of which all are bad that are warned of, and of good ones.
+the share of sets of which all are bad that are warned of, and of good ones. The fourth has the
+pairs of CVUSA beside the project (see `--data`; left out where they are absent), too few to be
+judged one by one: mean similarity with their ground as they are and otherwise.
 """
 
 import argparse
@@ -25,10 +27,13 @@ from rich.table import Table
 
 from geobridge.curation.clean import GROUND_GATES
 from geobridge.curation.cutoffs import capped
-from geobridge.curation.ground import GroundConfig, Grounded, compare, judge_sets
+from geobridge.curation.fit import share_below
+from geobridge.curation.ground import TURN_DEG, GroundConfig, Grounded, compare, judge_sets
 from geobridge.curation.workspace import Workspace
 from geobridge.geo.footprint import footprint_around
-from geobridge.imagery.street import panorama_columns
+from geobridge.imagery.decode import read_image
+from geobridge.imagery.street import panorama_columns, street_field
+from geobridge.model.geobridge import GeoBridge
 from geobridge.progress import silent
 from geobridge.world.camera import sensor_for
 from geobridge.world.planet import parse_town
@@ -61,6 +66,7 @@ def main() -> None:
     parser.add_argument("--towns", default=TOWNS)
     parser.add_argument("--count", type=int, default=50, help="most places of a town")
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
     config = GroundConfig(model=options.model)
     lands: dict[str, list[Judged]] = {"known": [], "unknown": []}
@@ -73,6 +79,9 @@ def main() -> None:
     console = Console(width=110)
     for table in (separation(there), defaults(there, config), sets(there)):
         console.print(table)
+    files = sorted(options.data.glob("street_sat/street/cvusa_*.jpg"))
+    if files:
+        console.print(real(files, options.model))
 
 
 def judged(name: str, folder: Path, count: int, angle: float, config: GroundConfig) -> Judged:
@@ -198,6 +207,29 @@ def is_warned(found: Grounded, street: pd.DataFrame, size: int, rng: np.random.G
     rows = np.sort(rng.permutation(len(found.scores))[:size])
     part = Grounded(found.scores.iloc[rows], found.alike[rows], found.mirrored[rows])
     return judge_sets(part, street)["warning"].notna().any()
+
+
+def real(files: list[Path], name: str) -> Table:
+    """Pairs of panoramas and aerial pictures, the middle of both looking north."""
+    model = GeoBridge.load(name)
+
+    def seen(turn_deg: float, step: int) -> np.ndarray:
+        pictures = [read_image(path)[:, ::step] for path in files]
+        fields = [street_field(p.shape[1], p.shape[0], panorama=True) for p in pictures]
+        return model.embed("street", [panorama_columns(p, turn_deg) for p in pictures], 32, fields)
+
+    ground = model.embed("satellite", [path.parents[1] / "satellite" / path.name for path in files])
+    table = Table("as", "similarity", "agreement", title=f"{len(files)} pairs of CVUSA")
+    kinds = {f"turned {turn:g}": (turn, 1) for turn in np.arange(0, 360, TURN_DEG)}
+    for kind, (turn, step) in (kinds | {"mirrored": (0.0, -1)}).items():
+        street = seen(turn, step)
+        gains = (street - street.mean(axis=0)) @ ground.T
+        agreement = [
+            share_below(np.delete(row, number), row[number]) for number, row in enumerate(gains)
+        ]
+        similarity = (street * ground).sum(axis=1).mean()
+        table.add_row(kind, f"{similarity:.3f}", f"{np.mean(agreement):.2f}")
+    return table
 
 
 if __name__ == "__main__":
