@@ -2,6 +2,7 @@
 
     python benchmarks/adapt.py --minutes 15                    # every set in ../shared/data
     python benchmarks/adapt.py --minutes 15 --only fongyuan
+    python benchmarks/adapt.py --minutes 15 --only fongyuan --strength 2 2   # calibrated otherwise
 
 - `fongyuan`: adapted to its one map; nadir photos of another sensor are located in it.
 - `ariel`: adapted to its folder of XYZ tiles; oblique video frames are located in them.
@@ -25,6 +26,7 @@ import real
 from geobridge import GeoBridge
 from geobridge.api import calibrate_on_maps
 from geobridge.cli.console import remarks
+from geobridge.localization.simulated import STRENGTH
 from geobridge.training.adapt import adapt
 
 Measure = Callable[[Path, GeoBridge, Path], list[real.Row]]
@@ -46,6 +48,7 @@ MEASURES = (
         for what in ("confidence", "radius")
         for which in (*(f"group {number + 1}" for number in range(real.GROUPS)), "all")
     ),
+    "median radius",
 )
 SETS = {"fongyuan": real.fongyuan, "ariel": real.ariel, "naip_years": real.naip_years}
 KEPT = {"naip_years": real.naip_years, "ucm_captions": real.ucm_captions,
@@ -81,6 +84,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0, help="of each adaptation")
     parser.add_argument("--out", type=Path, default=Path("runs/adapt"))
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument(
+        "--strength",
+        type=float,
+        nargs=2,
+        default=STRENGTH,
+        metavar=("LEAST", "MOST"),
+        help="of season and sensor in the photos that are calibrated on",
+    )
     arguments = parser.parse_args()
     if not arguments.data.exists():
         parser.error(f"no pictures in {arguments.data}: name their folder with --data.")
@@ -97,7 +108,9 @@ def main() -> None:
             footprint_m=footprint_m,
             console=remarks(),
         )
-        calibrate_on_maps(adapted, maps, footprint_m=footprint_m)
+        calibrate_on_maps(
+            adapted, maps, footprint_m=footprint_m, strength=tuple(arguments.strength)
+        )
         adapted.save(arguments.out / name)
         lines += measured(SETS[name], arguments.data, model, adapted)
         if name == "fongyuan":

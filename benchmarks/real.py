@@ -25,7 +25,8 @@ from rich.table import Table
 from geobridge import Gallery, GeoBridge, Query
 from geobridge.evaluation.retrieval import ranks_of_positives
 from geobridge.geo.distance import distance_m
-from geobridge.localization.calibration import calibration_for, reliability
+from geobridge.localization.calibration import calibration_for, radius_of, reliability
+from geobridge.localization.position import find_mode
 
 # What no training reads is said where the tables of training are made.
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -131,7 +132,9 @@ def honesty(name: str, gallery: Gallery, queries: Sequence[Query], truth: np.nda
         *zip(groups * 2, reliability(found, truth, calibration, groups=GROUPS), strict=True),
         *zip(["all"] * 2, reliability(found, truth, calibration, groups=1), strict=True),
     ]
-    return [
+    modes = [find_mode(one, calibration.temperature, calibration.probability) for one in found]
+    median_m = np.median([radius_of(mode, calibration) for mode in modes])
+    rows = [
         Row(
             name,
             f"{line.what}, {group}",
@@ -139,6 +142,7 @@ def honesty(name: str, gallery: Gallery, queries: Sequence[Query], truth: np.nda
         )
         for group, line in lines
     ]
+    return [*rows, Row(name, "median radius", f"{median_m:.0f} m")]
 
 
 def fongyuan(data: Path, model: GeoBridge, scratch: Path) -> list[Row]:
