@@ -83,7 +83,7 @@ GROUND_GATES: dict[GroundGate, str] = {
     "mirror": "its mirror image fits the ground better",
     "agreement": "other places' grounds look more like it",
 }
-"""The gates of `ground`, in the order they judge."""
+"""The gates of `ground`, and what it means to fall short of them."""
 
 JudgedView = Literal["drone", "street"]
 
@@ -359,12 +359,21 @@ def _judge_grounds(
             f"{short:.0%} of the panoramas look little like their ground: the model does not know "
             f"this land well, or many are wrong; the worst {config.most_rejected:.0%} are rejected"
         )
-    for (gate, meaning), cut_off in zip(GROUND_GATES.items(), cut_offs, strict=True):
-        name = f"ground_{gate}"
-        table.loc[rows.index, name] = rows["pano_id"].map(scores[gate])
-        for row in np.flatnonzero(table["kept"] & (table[name] < cut_off)).tolist():
-            told = f"({gate} {_written(table.at[row, name])} below {_written(cut_off)})"
-            _reject(table, row, f"ground: {meaning} {told}")
+    cut_off_of = dict(zip(GROUND_GATES, cut_offs.tolist(), strict=True))
+    for gate in GROUND_GATES:
+        table.loc[rows.index, f"ground_{gate}"] = rows["pano_id"].map(scores[gate])
+    for row in rows.index:
+        score_of = {gate: float(table.at[row, f"ground_{gate}"]) for gate in GROUND_GATES}
+        short = [gate for gate in GROUND_GATES if score_of[gate] < cut_off_of[gate]]
+        if short:
+            # What it falls short of most comes first; one fault shows in several scores.
+            short.sort(key=lambda gate: score_of[gate] - cut_off_of[gate])
+            told = [
+                f"{GROUND_GATES[gate]} ({gate} {_written(score_of[gate])} below "
+                f"{_written(cut_off_of[gate])})"
+                for gate in short
+            ]
+            _reject(table, row, f"ground: {', '.join(told)}")
 
 
 def _tell_sets(workspace: Workspace, sets: pd.DataFrame, step: Step) -> None:
@@ -460,7 +469,7 @@ def _write_ground_sheet(
     path.unlink(missing_ok=True)
     if shown.empty:
         return
-    is_rejected = shown["reason"].str.startswith(f"ground: {GROUND_GATES[gate]}", na=False)
+    is_rejected = shown["reason"].str.contains(f"({gate} ", regex=False, na=False)
     rejected = shown[is_rejected]
     passed = shown[shown["kept"]].head(_SHOWN_PASSED // 2)
     picked = rejected.head(_SHOWN_REJECTED // 2)

@@ -164,7 +164,8 @@ def test_the_stage_rejects_writes_sheets_and_tells(write):
 
     reasons = found["reason"].dropna()
     assert sorted(reasons.index) == ["g03", "g07", "g11"]
-    assert reasons["g03"].startswith("ground: ")
+    assert reasons["g03"].startswith("ground: its mirror image fits the ground better (mirror -")
+    assert "other places' grounds look more like it (agreement" in reasons["g11"]
     assert reasons["g07"].startswith("ground: another heading fits the ground better (turn -")
     assert found["ground_turn"].notna().all()
     sheets = {path.name for path in (workspace.folder / "sheets").iterdir()}
