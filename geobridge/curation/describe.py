@@ -246,13 +246,14 @@ def run(workspace: Workspace, config: DescribeConfig, step: Step) -> pd.DataFram
     if config.most_cost is not None and planned.cost is not None:
         _check_cost(planned, config.most_cost)
     writer = _Writer(config, workspace)
+    least: float | None = None
     with writer.chat:
         drafts = [_Draft(place) for place in places]
         writer.write(drafts, step(f"describing: {planned}"))
         if config.fit is not None:
-            _refine(writer, drafts, config.fit, config.attempts, step)
+            least = _refine(writer, drafts, config.fit, config.attempts, step)
     table = _table(drafts, config)
-    _write_report(workspace, config, drafts)
+    _write_report(workspace, config, drafts, least)
     return workspace.write(STAGE, table)
 
 
@@ -434,8 +435,12 @@ def _answers(workspace: Workspace) -> Path:
 
 def _refine(
     writer: _Writer, drafts: Sequence[_Draft], config: FitConfig, attempts: int, step: Step
-) -> None:
-    """Judge descriptions by a model, and ask again for those that do not fit."""
+) -> float | None:
+    """Judge descriptions by a model, and ask again for those that do not fit.
+
+    Returns:
+        The least agreement that was asked for; None where there was nothing to judge.
+    """
     judge = Judge(config, {draft.place.place_id: draft.place.pictures for draft in drafts})
     new = [draft for draft in drafts if draft.reason is None]
     # The same texts throughout, whatever is written again.
@@ -454,6 +459,7 @@ def _refine(
         if again:
             writer.write(again, step(f"asking again for {len(again):,} descriptions"))
         new = [draft for draft in again if draft.reason is None]
+    return cut_off
 
 
 def _cut_off(found: Iterable[Mapping[View, Fit]], config: FitConfig, step: Step) -> float:
@@ -587,7 +593,9 @@ def _table(drafts: Sequence[_Draft], config: DescribeConfig) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _write_report(workspace: Workspace, config: DescribeConfig, drafts: Sequence[_Draft]) -> None:
+def _write_report(
+    workspace: Workspace, config: DescribeConfig, drafts: Sequence[_Draft], least: float | None
+) -> None:
     """The descriptions that fit least, those that were not taken first."""
 
     def order(draft: _Draft) -> tuple[bool, float, str]:
@@ -605,7 +613,7 @@ def _write_report(workspace: Workspace, config: DescribeConfig, drafts: Sequence
         )
         for draft in sorted(drafts, key=order)[: config.shown]
     ]
-    page = report_page(rows, len(drafts), config.endpoint.model)
+    page = report_page(rows, len(drafts), config.endpoint.model, least)
     path = workspace.folder / "reports" / f"{STAGE}.html"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, page.encode())

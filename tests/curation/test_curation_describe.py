@@ -467,3 +467,26 @@ def test_a_picture_that_is_gone_is_named(describe, workspace):
 
     with pytest.raises(CurationError, match=r"drone/2\.png cannot be read"):
         describe()
+
+
+def test_on_land_that_the_judge_does_not_know_most_places_stay(many, server, stub, monkeypatch):
+    """Every picture looks like that of another place: what does not fit is the judge's fault."""
+    known = StubModel.embed
+
+    def blind(modality, items, size):
+        if modality == "text":
+            return known(modality, items, size)
+        return known(modality, [path.with_stem(str(int(path.stem) + 500)) for path in items], size)
+
+    monkeypatch.setattr(StubModel, "embed", staticmethod(blind))
+
+    found = run(many, settings_for(server, fit=stub, attempts=1), quiet)
+
+    agreements = found[[f"agreement_{view}" for view in ("drone", "street", "satellite")]]
+    assert (agreements.min(axis=1) < 0.7).sum() > 10
+    assert 1 <= (~found["kept"]).sum() <= 2
+    page = (many.folder / "reports" / "describe.html").read_text()
+    assert re.search(r"At least 0\.\d\d was asked for", page)
+
+    run(many, settings_for(server, fit={**stub, "most_rejected": 1}, attempts=1), quiet)
+    assert (~many.read("describe")["kept"]).sum() > 10
