@@ -12,7 +12,8 @@ of how many published places all pictures show what the planet has there.
 
 The chat endpoint is no model: it answers with the planet's own description of the ground the drone
 picture shows. What the check of descriptions catches is thus what `--model` sees: that a panorama
-does not fit the words for the ground it is put on. `--model ""` leaves that check out.
+does not fit the words for the ground it is put on. The same model compares panoramas with the
+ground (`clean.ground`). `--model ""` leaves both checks out.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--towns", default=TOWNS)
     parser.add_argument("--each", type=int, default=2, help="of each kind in each town")
-    parser.add_argument("--model", default="mini", help="judges descriptions")
+    parser.add_argument("--model", default="mini", help="judges descriptions and panoramas")
     options = parser.parse_args()
     fates: list[Fate] = []
     published, wrong = 0, Counter[str]()

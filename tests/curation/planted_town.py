@@ -158,7 +158,7 @@ def curate_town(
         name: of the town.
         folder: for everything.
         each: how many of each kind are planted.
-        model: that judges descriptions; none if empty.
+        model: that judges descriptions and compares panoramas with their ground; none if empty.
         most: places of the town that are used at most.
     """
     town = open_town(name)
@@ -216,13 +216,14 @@ def _key(pano_id: str) -> str:
 def _settings(folder: Path, provider: ProviderServer, chat: ChatServer, model: str) -> dict:
     street = {"kind": "panoramax", "url": provider.panoramax, "requests_per_second": 1000}
     endpoint = {"base_url": chat.url, "model": "the planet"}
-    fit = {"fit": {"model": model}} if model else {}
+    judge = {"model": model} if model else None
     return {
         "seeds": {"rasters": [str(folder / "drone.tif")]},
         "street": {"providers": [street], "per_seed": 100, "allow_private": True},
         "crop": {"sides_m": [SIDE_M], "gsd_m": GSD_M},
+        "clean": {"ground": judge},
         "satellite": {"rasters": [str(folder / "satellite.tif")], "gsd_m": SATELLITE_GSD_M},
-        "describe": {"endpoint": endpoint, "most_words": 200, "attempts": 1, **fit},
+        "describe": {"endpoint": endpoint, "most_words": 200, "attempts": 1, "fit": judge},
         "publish": {"splits": {"shares": {"train": 1.0}}},
     }
 
