@@ -61,6 +61,9 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 # (https://www.iana.org/assignments/ipv6-address-space).
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
+# Of who asks (RFC 9110, sections 15.5.2 and 15.5.4), and not of what is there: another secret, or
+# another day, gives another answer.
+_REFUSALS = (401, 403)
 _STRIPES = 64
 
 
@@ -176,6 +179,10 @@ class Credential:
     prefix: str = ""
     parameter: str | None = None
 
+    def is_for(self, url: str) -> bool:
+        """Whether it is sent to an address."""
+        return origin(url) == self.origin
+
     def value(self) -> str:
         """The secret.
 
@@ -268,7 +275,8 @@ class Client:
 
         Raises:
             DownloadError: nothing that can be used came.
-            CurationError: the credential is not set, or the file cannot be written.
+            CurationError: the credential is not set or not accepted, or the file cannot be
+                written.
         """
         key = key or without_secrets(url)
         stem = self._stem(key)
@@ -373,12 +381,13 @@ class Client:
 
         Raises:
             TryAgainError, DownloadError: there is none, or one that tells of a failure.
+            CurationError: the credential is not accepted.
         """
         for _ in range(MAX_REDIRECTS + 1):
             with self._gate(url, pace).turn(), self._response(url, asked, credential) as response:
                 headers = _headers(response.headers)
                 if response.status not in _REDIRECTS or "location" not in headers:
-                    _check_status(response.status, headers, url)
+                    _check_status(response.status, headers, url, credential)
                     if headers.get("content-encoding", "identity").lower() != "identity":
                         raise DownloadError(
                             f"{shown(url)} is compressed, which was not asked for: use another "
@@ -404,7 +413,7 @@ class Client:
             "Accept-Encoding": "identity",
             **asked,
         }
-        if credential and origin(url) == credential.origin:
+        if credential and credential.is_for(url):
             url, headers = _with_secret(url, headers, credential)
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
         try:
@@ -605,13 +614,26 @@ def _with_secret(
     return url, dict(headers)
 
 
-def _check_status(status: int, headers: Mapping[str, str], url: str) -> None:
+def _check_status(
+    status: int, headers: Mapping[str, str], url: str, credential: Credential | None
+) -> None:
     if status in (200, 206):
         return
     if status in _PASSING:
         raise TryAgainError(f"status {status}", _retry_after_s(headers))
-    advice = "check the provider's secret" if status in (401, 403) else "check the address"
-    raise DownloadError(f"{shown(url)} gave status {status}: {advice}.", is_final=True)
+    sent = credential.variable if credential and credential.is_for(url) else None
+    if status == 401 and sent:
+        # Of every address behind it the server would say the same.
+        raise CurationError(
+            f"{shown(url)} does not accept the secret in {sent} (status 401): put a valid one into "
+            f"this environment variable and run again, it goes on where it stopped."
+        )
+    if status in _REFUSALS:
+        advice = f"check the secret in {sent}" if sent else "it may want a secret, or ask for less"
+        raise DownloadError(
+            f"{shown(url)} gave status {status}: {advice}, and run again.", is_final=False
+        )
+    raise DownloadError(f"{shown(url)} gave status {status}: check the address.", is_final=True)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -184,7 +184,6 @@ def test_attempts_end(server, client, tmp_path):
     ("fault", "reason"),
     [
         (Fault(404), "status 404: check the address"),
-        (Fault(403), "status 403: check the provider's secret"),
         (Fault(headers={"Content-Type": "text/html"}, body=b"<html>"), "text/html where a picture"),
         (Fault(body=b"x"), "no content type where a picture"),
         (Fault(headers=IS_JPEG, body=b"x" * 1_000_001), "larger than the 1,000,000 bytes"),
@@ -203,6 +202,52 @@ def test_what_would_not_become_better_is_refused_at_once(server, client, tmp_pat
     assert caught.value.is_final
     assert len(server.asked) == 1
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_says_nothing_of_what_is_there(server, client, status):
+    server.faults["/pictures/a.jpg"].append(Fault(status))
+    url = f"{server.origin}/pictures/a.jpg"
+
+    with pytest.raises(DownloadError, match=f"gave status {status}: it may want a") as caught:
+        client.fetch(url, PICTURE, pace=FAST)
+
+    assert not caught.value.is_final
+    assert len(server.asked) == 1
+    assert client.fetch(url, PICTURE, pace=FAST).read_bytes() == JPEG
+
+
+def test_a_secret_that_is_not_accepted_stops_everything(server, client, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    key = Credential("SOME_KEY", server.origin, parameter="key")
+    server.faults["/pictures/a.jpg"].append(Fault(401))
+
+    with pytest.raises(CurationError, match=r"not accept the secret in SOME_KEY") as caught:
+        client.fetch(f"{server.origin}/pictures/a.jpg", PICTURE, pace=FAST, credential=key)
+
+    assert not isinstance(caught.value, DownloadError)
+    assert SECRET not in str(caught.value)
+    assert len(server.asked) == 1
+
+
+def test_a_secret_that_may_be_wrong_is_named(server, client, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    key = Credential("SOME_KEY", server.origin, parameter="key")
+    server.faults["/pictures/a.jpg"].append(Fault(403))
+
+    with pytest.raises(DownloadError, match=r"403: check the secret in SOME_KEY") as caught:
+        client.fetch(f"{server.origin}/pictures/a.jpg", PICTURE, pace=FAST, credential=key)
+
+    assert not caught.value.is_final
+
+
+def test_a_secret_that_was_not_sent_is_not_blamed(server, client, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    key = Credential("SOME_KEY", "https://elsewhere.example", parameter="key")
+    server.faults["/pictures/a.jpg"].append(Fault(401))
+
+    with pytest.raises(DownloadError, match="it may want a secret"):
+        client.fetch(f"{server.origin}/pictures/a.jpg", PICTURE, pace=FAST, credential=key)
 
 
 def test_a_body_that_lies_about_its_size_is_cut_off(tmp_path, ticks):

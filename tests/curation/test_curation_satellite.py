@@ -296,6 +296,25 @@ def test_pictures_that_did_not_come_are_tried_again(workspace, server, monkeypat
     assert table["reason"].isna().all()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_another_key_gives_the_pictures_that_a_wrong_one_did_not(
+    workspace, server, monkeypatch, status
+):
+    monkeypatch.setenv("SOME_KEY", "right")
+    write_tiles(server.folder, 17)
+    config = SatelliteConfig(tiles=tiles(server, key_variable="SOME_KEY"), **PNG)
+    server.status["/files"] = status
+    if status == 401:
+        with pytest.raises(CurationError, match="not accept the secret in SOME_KEY"):
+            satellite.run(workspace, config, ignore)
+    else:
+        table = satellite.run(workspace, config, ignore)
+        assert table["reason"].str.contains("status 403: check the secret in SOME_KEY").all()
+    server.status.clear()
+
+    assert satellite.run(workspace, config, ignore)["kept"].all()
+
+
 def test_tiles_across_the_antimeridian_fit_together(tmp_path, server):
     write_tiles(server.folder, 17, lon=180.0)
     place = Workspace(tmp_path / "work")

@@ -400,7 +400,7 @@ def test_a_provider_that_does_not_answer_stops_the_stage(tmp_path):
     workspace = workspace_with(tmp_path, seed("s", 0, 0), seed("t", 2000, 0))
     with servers.ProviderServer([shot("a", 0, 0)]) as server:
         server.faults["/panoramax/api/search"].append(servers.Fault(401))
-        with pytest.raises(CurationError, match="status 401: check the provider's secret"):
+        with pytest.raises(CurationError, match="status 401: it may want a secret"):
             street.run(workspace, panoramax(server), no_step)
 
     assert not workspace.has("street")
