@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator
 
 import geobridge
 from geobridge.errors import CurationError, MissingExtraError
@@ -49,9 +51,14 @@ TIMEOUT_S = 30.0
 """For connecting, and for the next bytes to come."""
 
 SECRET_PARAMETERS = frozenset(
-    ("access_token", "api_key", "apikey", "client_secret", "key", "sig", "signature", "token")
+    (
+        *("access_token", "api_key", "apikey", "auth", "client_secret", "key", "password"),
+        *("secret", "sig", "signature", "subscription-key", "token"),
+        *("x-amz-security-token", "x-amz-signature", "x-goog-signature"),
+    )
 )
-"""Parameters of an address that may hold a secret: no key of the cache has them."""
+"""Parameters of an address that may hold a secret: no key of the cache has them, no table, no
+recipe; settings that do are refused."""
 
 _T = TypeVar("_T")
 
@@ -480,14 +487,61 @@ class Client:
 
 
 def without_secrets(url: str) -> str:
-    """An address without its fragment and without parameters that may hold a secret."""
-    parts = _split(url)
+    """An address of any scheme without its fragment, user and parameters that may hold a secret.
+
+    Raises:
+        DownloadError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _no_address(url) from None
     kept = [
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
         if name.lower() not in SECRET_PARAMETERS
     ]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(kept), ""))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), ""))
+
+
+def secret_in(address: str) -> str | None:
+    """Where an address may hold a secret ("its parameter 'token'"), or None where nowhere."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    if "@" in parts.netloc:
+        return "the name before its host"
+    names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    found = next((name for name in names if name.lower() in SECRET_PARAMETERS), None)
+    return f"its parameter {found!r}" if found else None
+
+
+def _free_of_secrets(address: str) -> str:
+    where = secret_in(address)
+    if where:
+        # Without the address: what is refused here is printed.
+        raise ValueError(
+            f"an address holds what may be a secret in {where}: take it out. Settings are noted "
+            f"and published, so secrets come from the environment alone: tiles name the variable "
+            f"in `key_variable`; other sources have to be open, or downloaded before"
+        )
+    return address
+
+
+PlainAddress = Annotated[str, AfterValidator(_free_of_secrets)]
+"""An address, or a path, of the settings: one that holds a secret is refused."""
+
+
+def _with_plain_keys(value: Any) -> Any:
+    for key in value if isinstance(value, Mapping) else ():
+        _free_of_secrets(str(key))
+    return value
+
+
+PlainKeys = BeforeValidator(_with_plain_keys)
+"""For settings by patterns of addresses. Of the whole, as a key would be part of its message."""
 
 
 def shown(url: str) -> str:

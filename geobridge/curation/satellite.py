@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
 from shapely import Polygon, STRtree, affinity
 
-from geobridge.curation.http import Client, DownloadError
+from geobridge.curation.http import Client, DownloadError, PlainAddress, PlainKeys
 from geobridge.curation.pictures import Ground, PictureConfig, Shot, Source, UnfitError, cut
 from geobridge.curation.providers import Bounds
 from geobridge.curation.rasters import (
@@ -27,7 +27,6 @@ from geobridge.curation.rasters import (
     RasterFacts,
     digest,
     facts_of,
-    file_digest,
     list_rasters,
     opened,
     parse_date,
@@ -41,8 +40,8 @@ from geobridge.geo.footprint import footprint_from_bounds
 from geobridge.progress import Step
 
 COLUMNS = (
-    *("place_id", "satellite", "gsd_m", "raster", "date", "source", "licence", "attribution"),
-    *("kept", "reason"),
+    *("place_id", "satellite", "satellite_sha256", "gsd_m", "raster", "date", "source"),
+    *("licence", "attribution", "kept", "reason"),
 )
 """Of the table `satellite`."""
 
@@ -69,12 +68,12 @@ class SatelliteConfig(PictureConfig):
             name; they count before what files and catalogues say.
     """
 
-    rasters: tuple[str, ...] = ()
+    rasters: tuple[PlainAddress, ...] = ()
     tiles: TilesConfig | None = None
     stac: StacConfig | None = None
     max_cloud: float = Field(default=20.0, ge=0, le=100)
     allow_private: bool = False
-    facts: dict[str, RasterFacts] = Field(default_factory=dict)
+    facts: Annotated[dict[str, RasterFacts], PlainKeys] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -96,26 +95,27 @@ def run(workspace: Workspace, config: SatelliteConfig, step: Step) -> pd.DataFra
 
     Returns:
         Columns as in `COLUMNS`, sorted by place_id; `satellite` is a path in the workspace,
-        `raster` what it was cut from, None where it is of tiles.
+        beside it the SHA-256 of that file, `raster` what it was cut from, None where it is of
+        tiles.
 
     Raises:
         CurationError: the stages before have not been run, or a catalogue cannot be asked.
         RasterError: a named raster cannot be read.
     """
     places = _places(workspace)
-    stages = [stage for stage in ("seeds", "crops", "clean") if workspace.has(stage)]
-    inputs = [file_digest(workspace.path(stage)) for stage in stages]
     report = step("fetching satellite pictures")
     rows: list[dict[str, Any]] = []
-    whose = digest(config.model_dump(mode="json"), inputs, _versions(config), COLUMNS)
+    whose = digest(config.model_dump(mode="json"), _versions(config), COLUMNS)
     with _source(workspace, config) as source, workspace.journal("satellite", whose) as journal:
         for done, place in enumerate(places, 1):
-            if place.place_id in journal and _is_there(workspace, journal[place.place_id]):
-                row = journal[place.place_id]
+            # Its name is rounded to a centimetre.
+            key = digest(place.place_id, place.lat, place.lon, place.side_m, place.date)
+            if key in journal and _is_there(workspace, journal[key]):
+                row = journal[key]
             else:
                 row, is_final = _row(workspace, config, source, place)
                 if is_final:
-                    journal.add(place.place_id, row)
+                    journal.add(key, row)
             rows.append(row)
             report(done, len(places))
     columns = {name: pd.Series([row[name] for row in rows], dtype=object) for name in COLUMNS}
@@ -148,7 +148,7 @@ def _versions(config: SatelliteConfig) -> list[str]:
 
 
 def _is_there(workspace: Workspace, row: dict[str, Any]) -> bool:
-    return row["satellite"] is None or (workspace.folder / row["satellite"]).is_file()
+    return not row["kept"] or workspace.holds(row["satellite"], row["satellite_sha256"])
 
 
 def _row(
@@ -167,7 +167,7 @@ def _row(
         return {**row, "reason": str(error)}, False
     name = f"satellite/{place.place_id}{config.suffix}"
     row |= {**shot.facts.columns(), "gsd_m": place.side_m / len(shot.picture), "kept": True}
-    row["satellite"] = workspace.picture(name, config.encode(shot.picture))
+    row["satellite"], row["satellite_sha256"] = workspace.picture(name, config.encode(shot.picture))
     row["raster"] = shot.raster
     return row, True
 

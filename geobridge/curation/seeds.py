@@ -9,14 +9,14 @@ Pixels are not read, only where there are any: once a raster, at low resolution.
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import geopandas
 import pandas as pd
 from pydantic import Field, model_validator
 from shapely import Polygon
 
-from geobridge.curation.http import Client
+from geobridge.curation.http import Client, PlainAddress, PlainKeys
 from geobridge.curation.rasters import (
     Found,
     RasterFacts,
@@ -54,14 +54,14 @@ class SeedsConfig(Settings):
             name (`*`, `flight-1/*.tif`); they count before what the files say.
     """
 
-    rasters: tuple[str, ...] = ()
+    rasters: tuple[PlainAddress, ...] = ()
     catalogue: Catalogue | None = None
     side_m: float = Field(default=180.0, gt=0)
     stride_m: float = Field(default=90.0, gt=0)
     min_valid: float = Field(default=0.9, gt=0, le=1)
     max_gsd_m: float = Field(default=1.0, gt=0)
     allow_private: bool = False
-    facts: dict[str, RasterFacts] = Field(default_factory=dict)
+    facts: Annotated[dict[str, RasterFacts], PlainKeys] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_rasters(self) -> Self:

@@ -26,7 +26,15 @@ from pydantic import Field, field_validator, model_validator
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
-from geobridge.curation.http import Client, Pace, is_public, shown
+from geobridge.curation.http import (
+    Client,
+    Pace,
+    PlainAddress,
+    is_public,
+    secret_in,
+    shown,
+    without_secrets,
+)
 from geobridge.curation.providers import Bounds, entries, mapping, number, text
 from geobridge.curation.providers.online import Page, linked_pages, next_link
 from geobridge.curation.rasters import Found, RasterFacts, parse_date
@@ -56,7 +64,7 @@ class StacConfig(Settings):
         allow_private: whether addresses of this machine and its networks may be asked.
     """
 
-    url: str
+    url: PlainAddress
     collections: tuple[str, ...] = Field(min_length=1)
     after: clock.date | None = None
     before: clock.date | None = None
@@ -85,7 +93,7 @@ class Catalogue(StacConfig):
         max_gsd_m: items that say they are coarser are left out.
     """
 
-    url: str = "https://api.imagery.hotosm.org/stac"
+    url: PlainAddress = "https://api.imagery.hotosm.org/stac"
     collections: tuple[str, ...] = Field(default=("openaerialmap",), min_length=1)
     bounds: tuple[float, float, float, float]
     max_gsd_m: float = Field(default=1.0, gt=0)
@@ -216,6 +224,10 @@ def _item(item: Mapping[str, Any], config: StacConfig, url: str) -> Item:
         source=item_id,
     )
     fault = address_fault(raster, config.allow_private) if raster else _no_picture(config.asset)
+    if where := secret_in(raster):
+        # It would be part of every table, and is of use for an hour or so.
+        raster = without_secrets(raster)
+        fault = f"its address is not open: it holds a secret in {where}"
     return Item(
         item_id=item_id,
         raster=raster,

@@ -20,6 +20,7 @@ from geobridge.curation.http import (
     DownloadError,
     Kind,
     Pace,
+    PlainAddress,
     TryAgainError,
     origin,
 )
@@ -53,7 +54,7 @@ class TilesConfig(Settings):
         facts: date, licence, attribution and source of what the tiles show.
     """
 
-    url: str
+    url: PlainAddress
     max_zoom: int = Field(default=19, ge=0, le=30)
     tile_px: int = Field(default=256, ge=64, le=2048)
     key_variable: str | None = None

@@ -4,9 +4,11 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import provider_servers as servers
 import pytest
+from pydantic import ValidationError
 
 from geobridge.curation.http import (
     ATTEMPTS,
@@ -14,12 +16,16 @@ from geobridge.curation.http import (
     Credential,
     DownloadError,
     Pace,
+    PlainAddress,
+    PlainKeys,
     is_public,
     picture_kind,
+    secret_in,
     shown,
     without_secrets,
 )
 from geobridge.errors import CurationError
+from geobridge.model.config import Settings, first_problem
 
 PICTURE = picture_kind(1_000_000)
 FAST = Pace(per_second=1e6)
@@ -202,6 +208,38 @@ def test_what_would_not_become_better_is_refused_at_once(server, client, tmp_pat
     assert caught.value.is_final
     assert len(server.asked) == 1
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        ("https://h/x.tif?sig=SECRET", "its parameter 'sig'"),
+        ("https://h/{z}/{x}/{y}?style=a&Access_Token=SECRET", "its parameter 'Access_Token'"),
+        ("https://h/x.tif?%6bey=SECRET", "its parameter 'key'"),
+        ("s3://b/k?token=SECRET", "its parameter 'token'"),
+        ("https://me:SECRET@h/x.tif", "the name before its host"),
+        ("https://SECRET@h/x.tif", "the name before its host"),
+        ("https://h/wmts?layer=keys&tilematrix={z}", None),
+        ("data/a@b.tif", None),
+        ("http://[::1/?key=1", None),
+    ],
+)
+def test_addresses_that_hold_a_secret_are_told(address, where):
+    class Some(Settings):
+        url: PlainAddress
+        facts: Annotated[dict[str, int], PlainKeys]
+
+    assert secret_in(address) == where
+    if where is None:
+        assert Some(url=address, facts={address: 1}).url == address
+        return
+    assert "SECRET" not in without_secrets(address)
+    for given in ({"url": address, "facts": {}}, {"url": "https://h", "facts": {address: 1}}):
+        with pytest.raises(ValidationError) as caught:
+            Some.model_validate(given)
+        place, problem = first_problem(caught.value)
+        assert f"what may be a secret in {where}: take it out" in problem
+        assert "SECRET" not in place + problem
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -287,6 +287,22 @@ def test_items_of_any_form_become_faults(client, item):
             assert found.lat is None
 
 
+def test_a_panoramax_picture_whose_address_holds_a_secret_is_a_fault(client):
+    with servers.ProviderServer([]) as server:
+        feature = {
+            "id": "a",
+            "geometry": {"coordinates": [10.996, 47.996]},
+            "assets": {"hd": {"href": "https://s.example/x.jpg?token=SECRET&w=2"}},
+        }
+        body = json.dumps({"features": [feature]}).encode()
+        fault = servers.Fault(headers={"Content-Type": "application/json"}, body=body)
+        server.faults["/panoramax/api/search"].append(fault)
+        (found,) = panoramax(server, client).search(Bounds(10.995, 47.995, 11.0, 48.0))
+
+    assert found.fault == "its address is not open: it holds a secret in its parameter 'token'"
+    assert found.url == "https://s.example/x.jpg?w=2"
+
+
 def test_a_panoramax_item_without_a_picture_is_a_fault(client):
     with servers.ProviderServer(SHOTS[:1]) as server:
         (found,) = panoramax(server, client, asset="sd").search(Bounds(10.995, 47.995, 11.0, 48.0))

@@ -407,6 +407,15 @@ def test_clouds_and_assets_that_rule_all_items_out_are_named(workspace, server):
     assert table["reason"].tolist() == ["the catalogue gives no asset 'nir' for it"] * 2
 
 
+def test_an_item_whose_address_holds_a_secret_is_left_out(workspace, server):
+    server.item("signed", "above.tif?sig=SECRET", box_of())
+
+    table = satellite.run(workspace, SatelliteConfig(stac=catalogue(server), **PNG), ignore)
+
+    reason = "its address is not open: it holds a secret in its parameter 'sig'"
+    assert table["reason"].tolist() == [reason] * 2
+
+
 def test_a_catalogue_that_is_none_is_an_error(workspace, server):
     config = SatelliteConfig(stac=catalogue(server, url=f"{server.origin}/files"), **PNG)
 

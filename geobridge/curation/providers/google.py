@@ -29,6 +29,7 @@ from geobridge.curation.http import (
     DownloadError,
     Kind,
     Pace,
+    PlainAddress,
     TryAgainError,
     origin,
 )
@@ -70,7 +71,7 @@ class GoogleConfig(Settings):
 
     kind: Literal["google"] = "google"
     i_accept_the_terms: bool = False
-    url: str = "https://maps.googleapis.com/maps/api/streetview"
+    url: PlainAddress = "https://maps.googleapis.com/maps/api/streetview"
     requests_per_second: float = Field(default=10.0, gt=0)
 
 

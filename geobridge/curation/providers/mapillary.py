@@ -26,6 +26,7 @@ from geobridge.curation.http import (
     DownloadError,
     Kind,
     Pace,
+    PlainAddress,
     origin,
     without_secrets,
 )
@@ -66,7 +67,7 @@ class MapillaryConfig(Settings):
     """
 
     kind: Literal["mapillary"] = "mapillary"
-    url: str = "https://graph.mapillary.com"
+    url: PlainAddress = "https://graph.mapillary.com"
     requests_per_second: float = Field(default=10.0, gt=0)
 
 

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode, urljoin
 
 from pydantic import Field
 
-from geobridge.curation.http import Client, Kind, Pace
+from geobridge.curation.http import Client, Kind, Pace, PlainAddress, secret_in, without_secrets
 from geobridge.curation.providers import (
     Bounds,
     Limits,
@@ -55,7 +55,7 @@ class PanoramaxConfig(Settings):
     """
 
     kind: Literal["panoramax"] = "panoramax"
-    url: str = "https://api.panoramax.xyz/api"
+    url: PlainAddress = "https://api.panoramax.xyz/api"
     asset: Literal["hd", "sd"] = "hd"
     requests_per_second: float = Field(default=5.0, gt=0)
 
@@ -87,23 +87,30 @@ class Panoramax(Paged):
         width, height = pair(camera.get("sensor_array_dimensions"))
         assets = mapping(entry.get("assets"))
         asset = mapping(assets.get(self._asset))
-        url = text(asset.get("href"))
+        href = text(asset.get("href"))
+        url = urljoin(f"{self._root}/", href) if href else None
         panorama = Panorama(
             id=quote(str(entry.get("id")), safe=""),
             provider=self.name,
             captured=utc(properties.get("datetime")),
             heading_deg=heading(properties.get("view:azimuth")),
-            url=urljoin(f"{self._root}/", url) if url else None,
+            url=without_secrets(url) if url and secret_in(url) else url,
             width=whole(width),
             height=whole(height),
             size_bytes=whole(properties.get("original_file:size")) if self._asset == "hd" else None,
             licence=text(properties.get("license")),
             attribution=_producer(entry, properties),
             is_360=camera.get("field_of_view") == 360,
-            fault=None if url else f"the provider gives no {self._asset} picture",
+            fault=self._fault(url),
         )
         lon, lat = pair(mapping(entry.get("geometry")).get("coordinates"))
         return located(panorama, lat, lon)
+
+    def _fault(self, url: str | None) -> str | None:
+        if url is None:
+            return f"the provider gives no {self._asset} picture"
+        where = secret_in(url)
+        return f"its address is not open: it holds a secret in {where}" if where else None
 
 
 def utc(value: Any) -> str | None:
