@@ -162,7 +162,7 @@ def rebuild(
     """
     from pydantic import ValidationError
 
-    from geobridge.curation.rebuild import Access
+    from geobridge.curation.access import Access
     from geobridge.curation.rebuild import rebuild as run
     from geobridge.errors import CurationError
     from geobridge.model.config import first_problem

@@ -121,6 +121,10 @@ def _check_json(data: bytes) -> None:
         json.loads(data)
     except ValueError:
         raise TryAgainError("the answer is not JSON") from None
+    except RecursionError:
+        raise DownloadError(
+            "the answer is nested too deeply: report it there", is_final=True
+        ) from None
 
 
 JSON_TYPES = {"application/json": ".json", "application/geo+json": ".json"}
@@ -824,6 +828,15 @@ def origin(url: str) -> str:
     """
     parts = _split(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def is_below(url: str, root: str) -> bool:
+    """Whether an address is that of a root, or of something below it."""
+    try:
+        path, base = _split(url).path, _split(root).path.rstrip("/")
+        return origin(url) == origin(root) and (path == base or path.startswith(f"{base}/"))
+    except DownloadError:
+        return False
 
 
 def _joined(url: str, location: str) -> str:

@@ -11,43 +11,36 @@ Everything is the same, byte for byte, when it is made from the same tables and 
 
 import io
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from geobridge.curation.card import write_card
 from geobridge.curation.countries import countries_at
-from geobridge.curation.http import without_secrets
-from geobridge.curation.licences import may_be_redistributed
-from geobridge.curation.rasters import digest, file_digest, is_address
+from geobridge.curation.rasters import file_digest
 from geobridge.curation.recipes import FILE_NAME as RECIPE
 from geobridge.curation.recipes import (
     PICTURE_COLUMNS,
     GroundOrigin,
     PictureRow,
-    Recipe,
-    RecipePicture,
-    RecipePlace,
-    RecipeRaster,
     StreetOrigin,
-    versions,
     write_recipe,
 )
+from geobridge.curation.redistribution import PlacePicture, make_recipe, shareable, stated
 from geobridge.curation.splits import SplitConfig, split_places
-from geobridge.curation.state import read_notes
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
 from geobridge.files import write_atomically
-from geobridge.model.config import Settings
+from geobridge.model.config import Settings, first_problem
 from geobridge.places.place import Place
 from geobridge.places.table import write_places
 from geobridge.progress import Step
-from geobridge.views import VIEWS, View
+from geobridge.views import VIEWS
 
 STAGE = "publish"
 FOLDER = "places"
@@ -72,43 +65,6 @@ class PublishConfig(Settings):
     only_redistributable: bool = False
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A picture of a place: where it lies in the curation's folder, and whose it is.
-
-    Attributes:
-        view: of the place.
-        path: relative to the curation's folder.
-        provider: whom it comes from.
-        licence: its terms, or None.
-        attribution: whom to name, or None.
-        captured: ISO date or date-time, or None.
-        gsd_m: ground metres a pixel, or None.
-        origin: what it takes to make it again; its raster is that of the tables.
-        source: the file it was made of, relative to the curation's folder, where there is one.
-    """
-
-    view: View
-    path: str
-    provider: str
-    licence: str | None
-    attribution: str | None
-    captured: str | None
-    gsd_m: float | None
-    origin: GroundOrigin | StreetOrigin
-    source: str | None = None
-
-    @property
-    def published(self) -> str:
-        """Its path in the data set."""
-        return PurePosixPath(self.path).relative_to("pictures").as_posix()
-
-    def columns(self, place_id: str, digest: str) -> dict[str, Any]:
-        """Of the table of pictures."""
-        own = {name: getattr(self, name) for name in PICTURE_COLUMNS if hasattr(self, name)}
-        return {**own, "place_id": place_id, "path": self.published, "sha256": digest}
-
-
 def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame:
     """Publish the places that all stages have kept.
 
@@ -117,9 +73,21 @@ def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame
         neighbour's); split (None where not kept); kept; reason. Sorted by place_id.
 
     Raises:
-        CurationError: the stages before have not been run, nothing is left to publish, or a
-            picture is gone.
+        CurationError: the stages before have not been run, nothing is left to publish, a picture
+            is gone, or a table has what cannot be published.
     """
+    try:
+        return _run(workspace, config, step)
+    except ValidationError as error:
+        place, problem = first_problem(error)
+        at = f" at {place!r}" if place else ""
+        raise CurationError(
+            f"the tables in {workspace.folder} cannot be published, for a {error.title}{at} "
+            f"({problem}): correct the configuration and run the stage again that wrote it."
+        ) from error
+
+
+def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame:
     report = step("dividing places")
     places = _places(workspace)
     table = _table(places, config)
@@ -131,7 +99,7 @@ def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame
         name: _place(place, able.loc[name]) for name, place in zip(pictures, records, strict=True)
     }
     shown = {
-        name: [p for p in some if not config.only_redistributable or _is_free(p)]
+        name: [p for p in some if not config.only_redistributable or p.is_free]
         for name, some in pictures.items()
     }
     for row, name in enumerate(table["place_id"]):
@@ -156,8 +124,12 @@ def run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFrame
     ]
     write_data_set(folder, [places_by_id[name] for name in shown if shown[name]], rows)
     if config.only_redistributable:
-        recipe = _recipe(workspace, places_by_id, pictures, len(table) - len(able), step)
-        write_recipe(folder, recipe)
+        left_out = len(table) - len(able)
+        apart_m = config.splits.apart_m
+        write_recipe(
+            folder,
+            make_recipe(workspace.folder, places_by_id, pictures, left_out, apart_m, step),
+        )
     else:
         (folder / RECIPE).unlink(missing_ok=True)
     kept = table[table["kept"]]
@@ -246,16 +218,18 @@ def _lack(place: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
+def _pictures(place: Mapping[str, Any]) -> list[PlacePicture]:
     """The pictures of a place, in the order of the views."""
     ground = {name: place[name] for name in ("lat", "lon", "side_m")}
     found = []
     if place["drone"]:
         found.append(
-            _Picture(
+            PlacePicture(
                 view="drone",
                 path=place["drone"],
-                provider=place["drone_source"] or PurePosixPath(_shareable(place["raster"])).name,
+                provider=stated(
+                    place["drone_source"] or PurePosixPath(shareable(place["raster"])).name
+                ),
                 licence=place["drone_licence"],
                 attribution=place["drone_attribution"],
                 captured=place["drone_date"],
@@ -265,7 +239,7 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
         )
     if place["street"]:
         found.append(
-            _Picture(
+            PlacePicture(
                 view="street",
                 path=place["street"],
                 provider=place["street_provider"],
@@ -275,7 +249,7 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
                 gsd_m=None,
                 origin=StreetOrigin(
                     pano_id=place["pano_id"],
-                    url=place["street_url"],
+                    url=place["street_url"] and stated(place["street_url"]),
                     heading_deg=place["street_heading_deg"],
                     is_360=bool(place["street_is_360"]),
                     sha256=None,
@@ -284,12 +258,11 @@ def _pictures(place: Mapping[str, Any]) -> list[_Picture]:
             )
         )
     if place.get("satellite_kept"):
-        source = _shareable(place["satellite_source"] or "not stated")
         found.append(
-            _Picture(
+            PlacePicture(
                 view="satellite",
                 path=place["satellite_satellite"],
-                provider=source,
+                provider=stated(place["satellite_source"] or "not stated"),
                 licence=place["satellite_licence"],
                 attribution=place["satellite_attribution"],
                 captured=place["satellite_date"],
@@ -313,22 +286,11 @@ def _place(place: Mapping[str, Any], facts: Mapping[str, Any]) -> Place:
     )
 
 
-def _is_free(picture: _Picture) -> bool:
-    return may_be_redistributed(picture.licence)
-
-
-def _shareable(name: str) -> str:
-    """An address without secrets, and of a path of this machine the last part."""
-    if not is_address(name):
-        return PurePath(name).name or name
-    return without_secrets(name) if name.startswith(("http://", "https://")) else name
-
-
 # Writing
 
 
 def _copy(
-    workspace: Workspace, folder: Path, shown: Mapping[str, list[_Picture]], step: Step
+    workspace: Workspace, folder: Path, shown: Mapping[str, list[PlacePicture]], step: Step
 ) -> dict[str, str]:
     """Copy the pictures, each once, and give the digest of each by its path."""
     pictures = {picture.path: picture for some in shown.values() for picture in some}
@@ -395,113 +357,6 @@ def _together(rows: Sequence[PictureRow], name: str) -> str | None:
     if len(told) == len(said) and len({words for _, words in told}) == 1:
         return str(told[0][1])
     return "; ".join(f"{view}: {words}" for view, words in told)
-
-
-def _recipe(
-    workspace: Workspace,
-    places: Mapping[str, Place],
-    pictures: Mapping[str, list[_Picture]],
-    left_out: int,
-    step: Step,
-) -> Recipe:
-    """How to rebuild the pictures that are not published."""
-    wanted = [
-        (n, picture) for n, some in pictures.items() for picture in some if not _is_free(picture)
-    ]
-    report = step("writing the recipe")
-    # A panorama is of several places, and a raster of many.
-    digest_of = cache(_digest)
-    names = _raster_names((picture for _, picture in wanted), digest_of)
-    rows = []
-    for done, (name, picture) in enumerate(wanted, 1):
-        rows.append(_recipe_row(workspace.folder, name, picture, names, digest_of))
-        report(done, len(wanted))
-    return Recipe(
-        made_with=versions(),
-        settings=_settings(workspace),
-        left_out=left_out,
-        rasters=tuple(
-            RecipeRaster(name=name, sha256=digest_of(Path(raster)))
-            for raster, name in sorted(names.items(), key=lambda item: item[1])
-            if not is_address(raster)
-        ),
-        places=tuple(
-            _recipe_place(places[name])
-            for name, some in pictures.items()
-            if not any(map(_is_free, some))
-        ),
-        pictures=tuple(rows),
-    )
-
-
-def _digest(path: Path) -> str | None:
-    """Digest of what a picture was made of; None where it is gone."""
-    return file_digest(path) if path.is_file() else None
-
-
-def _raster_names(
-    pictures: Iterable[_Picture], digest_of: Callable[[Path], str | None]
-) -> dict[str, str]:
-    """What the recipe calls each raster: its address, or the name of its file, told apart."""
-    rasters = {
-        picture.origin.raster
-        for picture in pictures
-        if isinstance(picture.origin, GroundOrigin) and picture.origin.raster
-    }
-    names: dict[str, str] = {}
-    for raster in sorted(rasters):
-        name = _shareable(raster)
-        if name in names.values() and not is_address(raster):
-            path = PurePath(name)
-            name = f"{path.stem}-{(digest_of(Path(raster)) or digest(raster))[:8]}{path.suffix}"
-        names[raster] = name
-    return names
-
-
-def _recipe_row(
-    folder: Path,
-    place_id: str,
-    picture: _Picture,
-    names: Mapping[str, str],
-    digest_of: Callable[[Path], str | None],
-) -> RecipePicture:
-    if isinstance(picture.origin, GroundOrigin):
-        known: dict[str, Any] = {"raster": names.get(picture.origin.raster or "")}
-    else:
-        known = {"sha256": digest_of(folder / picture.source) if picture.source else None}
-    sha256 = digest_of(folder / picture.path)
-    if sha256 is None:
-        raise CurationError(f"{folder / picture.path} is gone: run the stage again that made it.")
-    columns = picture.columns(place_id, sha256)
-    return RecipePicture(**columns, origin=picture.origin.model_copy(update=known))
-
-
-def _recipe_place(place: Place) -> RecipePlace:
-    return RecipePlace(
-        place_id=place.place_id,
-        lat=place.lat,
-        lon=place.lon,
-        footprint=tuple(place.footprint.exterior.coords),
-        country=place.country,
-        split=place.split,
-        text=place.text,
-    )
-
-
-def _settings(workspace: Workspace) -> dict[str, Any]:
-    """Settings of the stages, as the pipeline noted them, without paths of this machine."""
-    notes = read_notes(workspace.folder)
-    return {name: _without_paths(note["settings"]) for name, note in sorted(notes.items())}
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_without_paths(key): _without_paths(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(part) for part in value]
-    if isinstance(value, str) and PurePath(value).is_absolute():
-        return PurePath(value).name
-    return value
 
 
 def _remove_former(folder: Path, paths: set[str]) -> None:

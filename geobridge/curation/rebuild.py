@@ -19,29 +19,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import pandas as pd
 import pyarrow
 import shapely
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError
 
+from geobridge.curation.access import Access, own_copies
 from geobridge.curation.card import write_card
 from geobridge.curation.countries import countries_at
-from geobridge.curation.crop import CropConfig, street_picture
-from geobridge.curation.http import Client, DownloadError, is_set
+from geobridge.curation.crop import street_picture
+from geobridge.curation.http import Client, DownloadError, is_below
 from geobridge.curation.pictures import Ground, PictureConfig, UnfitError, cut
-from geobridge.curation.providers import Panorama, Provider, google, mapillary
-from geobridge.curation.providers.folder import Folder, FolderConfig
+from geobridge.curation.providers import Panorama, Provider
+from geobridge.curation.providers.folder import Folder
 from geobridge.curation.providers.google import GoogleConfig
-from geobridge.curation.providers.mapillary import MapillaryConfig
-from geobridge.curation.providers.panoramax import PanoramaxConfig
-from geobridge.curation.publish import FOLDER, PICTURES, PublishConfig, write_data_set
-from geobridge.curation.rasters import file_digest, is_address, list_rasters, opened
+from geobridge.curation.publish import FOLDER, PICTURES, write_data_set
+from geobridge.curation.rasters import file_digest, is_address, opened
 from geobridge.curation.recipes import (
     FILE_NAME,
     GroundOrigin,
+    Online,
     PictureRow,
     Recipe,
     RecipePicture,
@@ -50,14 +49,13 @@ from geobridge.curation.recipes import (
     read_recipe,
 )
 from geobridge.curation.remote import RemoteFiles
-from geobridge.curation.satellite import SatelliteConfig
-from geobridge.curation.street import StreetConfig, make_providers, secret_of
+from geobridge.curation.street import StreetConfig, make_providers
 from geobridge.curation.tiles import TilesConfig, TileSource
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError, RasterError
 from geobridge.files import write_atomically
 from geobridge.geo.footprint import footprint_around
-from geobridge.model.config import Settings, first_problem
+from geobridge.model.config import first_problem
 from geobridge.places.place import Place
 from geobridge.places.table import TABLE_NAME, iter_places
 from geobridge.progress import Step, silent
@@ -69,68 +67,7 @@ NOTE = "rebuild.json"
 COLUMNS = ("place_id", "view", "path", "sha256", "is_published", "kept", "reason")
 """Of the table `rebuild`."""
 
-# What a recipe may ask for without being asked back: a provider's secret for the provider itself.
-_OWN = (
-    f"{mapillary.TOKEN}=https://graph.mapillary.com",
-    f"{google.KEY}=https://maps.googleapis.com",
-)
-
 _MOST_PX = 8192
-
-Asked = PanoramaxConfig | MapillaryConfig | GoogleConfig
-"""Providers that are asked through the network."""
-
-_Stage = TypeVar("_Stage", bound=Settings)
-
-
-class Access(Settings):
-    """What somebody who carries out a recipe has, and allows.
-
-    Attributes:
-        rasters: own copies of the rasters, files or folders of them, told by their content or
-            their name; or `NAME=FILE` with the name (or address) in the recipe.
-        photos: own copy of the folder that the provider `folder` was given, or None.
-        send: `VARIABLE=https://host`: secrets of the environment that may be sent to hosts that
-            the recipe names. Those of Mapillary and Google may be sent to these.
-        i_accept_the_terms: true states that an agreement with Google allows what is done here.
-        allow_private: whether addresses of this machine and its networks may be asked.
-        max_picture_mb: larger downloads are left out.
-        threads: pictures under way at once.
-    """
-
-    rasters: tuple[str, ...] = ()
-    photos: Path | None = None
-    send: tuple[str, ...] = ()
-    i_accept_the_terms: bool = False
-    allow_private: bool = False
-    max_picture_mb: float = Field(default=64.0, gt=0)
-    threads: int = Field(default=8, ge=1)
-
-    @field_validator("send")
-    @classmethod
-    def _is_assignment(cls, send: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in send:
-            variable, _, origin = entry.partition("=")
-            if not variable or _origin(origin) != origin.lower():
-                raise ValueError(f"{entry!r} is not of the form VARIABLE=https://host")
-        return send
-
-    def refusal(self, variable: str, url: str) -> str | None:
-        """Why a secret is not sent to the host of an address that a recipe names, or None."""
-        origin = _origin(url)
-        if origin is None:
-            return "the recipe names a provider without a host"
-        allowed = {tuple(entry.split("=", 1)) for entry in (*_OWN, *self.send)}
-        if (variable, origin) not in {(name, host.lower()) for name, host in allowed}:
-            return (
-                f"the recipe wants {variable} sent to {origin}: allow it with --send "
-                f"{variable}={origin} if that is right"
-            )
-        if not (origin.startswith("https://") or self.allow_private):
-            return f"{variable} would be sent unencrypted to {origin}"
-        if not is_set(variable):
-            return f"{variable} is not set: put your own secret into this environment variable"
-        return None
 
 
 @dataclass(frozen=True)
@@ -174,7 +111,6 @@ def rebuild(
     """
     folder, access = Path(folder), access or Access()
     recipe = read_recipe(folder)
-    apart_m = _settings(recipe, "publish", PublishConfig).splits.apart_m
     places = [_bare(place) for place in iter_places(folder)]
     published = _published_rows(folder)
     _check_belongs(folder, recipe, places, published)
@@ -198,7 +134,7 @@ def rebuild(
             )
         write_data_set(target, there, kept)
         left_out = recipe.left_out + len(places) - len(there)
-        _write_card(target, there, kept, left_out, apart_m)
+        _write_card(target, there, kept, left_out, recipe.settings.apart_m)
     return Rebuilt(table, len(there))
 
 
@@ -401,19 +337,16 @@ class _Maker:
         self, recipe: Recipe, access: Access, client: Client, pool: ThreadPoolExecutor
     ) -> None:
         self._recipe = recipe
+        self._settings = recipe.settings
         self._access = access
         self._client = client
         self._pool = pool
         self._files = RemoteFiles(client)
-        self._copies = _copies(recipe, access.rasters)
+        self._copies = own_copies(recipe, access.rasters)
         self._digests = {raster.name: raster.sha256 for raster in recipe.rasters}
         self._digest_of = cache(file_digest)
         if access.photos and not access.photos.is_dir():
             raise CurationError(f"{access.photos} is no folder: correct --photos.")
-        for row in recipe.pictures:
-            # So that a recipe without the settings of a stage is refused at once.
-            _ = self._crop if row.view != "satellite" else self._satellite
-            _ = self._street if row.view == "street" else None
 
     def make(self, row: RecipePicture) -> _Made:
         """A picture.
@@ -423,13 +356,15 @@ class _Maker:
         """
         if isinstance(row.origin, StreetOrigin):
             return self._made_of_street(row.origin)
-        config = self._crop if row.view == "drone" else self._satellite
+        config = self._settings.crop if row.view == "drone" else self._settings.satellite
+        if config is None:
+            raise UnfitError("the recipe does not tell how it is made")
         if config.side_px(row.origin.side_m) > _MOST_PX:
             raise UnfitError(f"the recipe wants it more than {_MOST_PX} pixels wide")
         if row.origin.raster is not None:
             return self._made_of_raster(row.origin, row.origin.raster, config)
-        if self._satellite.tiles and row.view == "satellite":
-            return self._made_of_tiles(row.place_id, row.origin, self._satellite.tiles)
+        if self._settings.tiles and row.view == "satellite":
+            return self._made_of_tiles(row.place_id, row.origin, config, self._settings.tiles)
         raise UnfitError("the recipe does not tell its raster")
 
     def why(self, made: _Made) -> str:
@@ -440,18 +375,6 @@ class _Maker:
         if apart:
             return f"it comes out differently here, with {apart}"
         return f"it comes out differently: {made.source} gives another picture now"
-
-    @cached_property
-    def _crop(self) -> CropConfig:
-        return _settings(self._recipe, "crop", CropConfig)
-
-    @cached_property
-    def _satellite(self) -> SatelliteConfig:
-        return _settings(self._recipe, "satellite", SatelliteConfig)
-
-    @cached_property
-    def _street(self) -> StreetConfig:
-        return _settings(self._recipe, "street", StreetConfig)
 
     # From above
 
@@ -464,15 +387,17 @@ class _Maker:
         file = None if is_address(raster) else Path(raster)
         return _Made(config.encode(picture), raster, file, self._digests.get(name))
 
-    def _made_of_tiles(self, place_id: str, at: GroundOrigin, tiles: TilesConfig) -> _Made:
+    def _made_of_tiles(
+        self, place_id: str, at: GroundOrigin, config: PictureConfig, tiles: TilesConfig
+    ) -> _Made:
         refusal = tiles.key_variable and self._access.refusal(tiles.key_variable, tiles.url)
         if refusal:
             raise UnfitError(refusal)
         footprint = footprint_around(at.lat, at.lon, at.side_m, at.side_m)
         place = Ground(place_id, at.lat, at.lon, footprint, at.side_m, None)
         paced = tiles.model_copy(update=_pace(tiles))
-        shot = TileSource(self._client, self._pool, self._satellite, paced).shoot(place)
-        return _Made(self._satellite.encode(shot.picture), tiles.url)
+        shot = TileSource(self._client, self._pool, config, paced).shoot(place)
+        return _Made(config.encode(shot.picture), tiles.url)
 
     # From the street
 
@@ -485,8 +410,8 @@ class _Maker:
             path = self._download(provider, name, origin.url)
             source = f"the picture that {provider} gives now"
         heading_deg = math.nan if origin.heading_deg is None else origin.heading_deg
-        picture = street_picture(path, self._crop, origin.is_360, heading_deg)
-        return _Made(self._crop.encode(picture), source, path, origin.sha256)
+        picture = street_picture(path, self._settings.crop, origin.is_360, heading_deg)
+        return _Made(self._settings.crop.encode(picture), source, path, origin.sha256)
 
     def _photo(self, name: str) -> Path:
         if self._access.photos is None:
@@ -504,117 +429,39 @@ class _Maker:
         if refusal:
             raise UnfitError(refusal)
         root = self._roots[provider]
-        if provider != "panoramax" and not (url or "").startswith(root):
+        if provider != "panoramax" and not is_below(url or "", root):
             raise UnfitError(f"its address is not one of {root}")
         return self._providers[provider].picture(Panorama(id=name, provider=provider, url=url))
 
     @cached_property
     def _roots(self) -> dict[str, str]:
-        return {one.kind: one.url for one in self._asked}
-
-    @cached_property
-    def _asked(self) -> list[Asked]:
-        return [one for one in self._street.providers if not isinstance(one, FolderConfig)]
+        return {one.kind: one.url for one in self._settings.providers}
 
     @cached_property
     def _refusals(self) -> dict[str, str | None]:
         """By kind of provider, why it is not asked, or None."""
-        return {one.kind: self._refusal(one) for one in self._asked}
-
-    def _refusal(self, one: Asked) -> str | None:
-        if isinstance(one, GoogleConfig) and not self._access.i_accept_the_terms:
-            return (
-                "Google's terms in general forbid to store Street View pictures and to train "
-                "models on them: pass --i-accept-the-terms if an agreement allows it"
-            )
-        secret = secret_of(one)
-        return secret and self._access.refusal(secret, one.url)
+        return {one.kind: self._access.refusal_of(one) for one in self._settings.providers}
 
     @cached_property
     def _providers(self) -> dict[str, Provider]:
         usable = [
-            one.model_copy(update=_pace(one))
-            for one in self._asked
+            one.model_copy(update=_pace(one) | _word(one))
+            for one in self._settings.providers
             if self._refusals[one.kind] is None
         ]
-        config = StreetConfig(
-            providers=tuple(usable),
-            max_picture_mb=min(self._street.max_picture_mb, self._access.max_picture_mb),
-        )
+        config = StreetConfig(providers=tuple(usable), max_picture_mb=self._access.max_picture_mb)
         return {one.name: one for one in make_providers(config, self._client)}
 
 
-def _settings(recipe: Recipe, stage: str, kind: type[_Stage]) -> _Stage:
-    """What a stage was set to when its pictures were made.
-
-    Raises:
-        CurationError: the recipe does not tell, or nothing that can be.
-    """
-    try:
-        return kind.model_validate(recipe.settings.get(stage))
-    except ValidationError as error:
-        place, problem = first_problem(error)
-        at = ".".join(word for word in ("settings", stage, place) if word)
-        raise CurationError(
-            f"the recipe is damaged at {at!r} ({problem}): get it again from whoever published it."
-        ) from None
+def _word(config: Online) -> dict[str, bool]:
+    """The word of whoever carries out the recipe, without which Google is not asked."""
+    return {"i_accept_the_terms": True} if isinstance(config, GoogleConfig) else {}
 
 
-def _pace(config: Asked | TilesConfig) -> dict[str, float]:
+def _pace(config: Online | TilesConfig) -> dict[str, float]:
     """The pace of a recipe as an update of its settings, or the usual one if that is slower."""
     usual: float = type(config).model_fields["requests_per_second"].default
     return {"requests_per_second": min(usual, config.requests_per_second)}
-
-
-def _origin(url: str) -> str | None:
-    """`https://host` of an address, in small letters; None where it has no host."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.netloc}".lower() if parts.scheme and parts.netloc else None
-
-
-def _copies(recipe: Recipe, given: Sequence[str]) -> dict[str, str]:
-    """By what the recipe calls a raster, one's own copy of it.
-
-    Raises:
-        CurationError: something that was given does not exist, or has nothing to do with the
-            recipe.
-    """
-    origins = (row.origin for row in recipe.pictures)
-    names = {o.raster for o in origins if isinstance(o, GroundOrigin) and o.raster}
-    named: dict[str, str] = {}
-    others = []
-    for entry in given:
-        name = next((name for name in names if entry.startswith(f"{name}=")), None)
-        if name is None:
-            others.append(entry)
-        else:
-            copy = entry.removeprefix(f"{name}=")
-            if not (is_address(copy) or Path(copy).is_file()):
-                raise CurationError(f"{copy} is no file that could stand for {name}: correct it.")
-            named[name] = copy
-    of_digest = {raster.sha256: raster.name for raster in recipe.rasters if raster.sha256}
-    alike: dict[str, str] = {}
-    same: dict[str, str] = {}
-    for found in (found for found in list_rasters(others) if found.fault is None):
-        if is_address(found.raster):
-            raise CurationError(
-                f"{found.raster} stands for no raster of the recipe: write NAME={found.raster} "
-                f"with its name there."
-            )
-        path = Path(found.raster)
-        if path.name in names:
-            alike[path.name] = found.raster
-        if name := of_digest.get(file_digest(path)):
-            same[name] = found.raster
-        elif found.is_named and path.name not in names:
-            raise CurationError(
-                f"{path} is none of the recipe's rasters ({', '.join(sorted(names)) or 'none'}): "
-                f"write NAME={path} if it stands for one of them."
-            )
-    return {**alike, **same, **named}
 
 
 def _write_card(

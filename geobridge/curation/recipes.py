@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import rasterio
+import shapely
 import simplejpeg
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 import geobridge
+from geobridge.curation.crop import CropConfig
+from geobridge.curation.pictures import PictureConfig
+from geobridge.curation.providers.google import GoogleConfig
+from geobridge.curation.providers.mapillary import MapillaryConfig
+from geobridge.curation.providers.panoramax import PanoramaxConfig
+from geobridge.curation.tiles import TilesConfig
 from geobridge.errors import CurationError
 from geobridge.files import write_atomically
 from geobridge.model.config import Settings, first_problem
@@ -23,7 +30,7 @@ from geobridge.views import View
 FILE_NAME = "recipe.json"
 
 FORMAT: Literal["geobridge recipe"] = "geobridge recipe"
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 
 _NAME = re.compile(r"[A-Za-z0-9_~,+-][A-Za-z0-9._~,+-]*\.(jpg|png)")
 
@@ -131,7 +138,7 @@ class RecipeRaster(Settings):
         sha256: of its content; None where it was gone.
     """
 
-    name: str = Field(pattern=r"^[^/\\]+$")
+    name: str = Field(pattern=r"^[^/]+$")
     sha256: Digest | None
 
 
@@ -156,6 +163,39 @@ class RecipePlace(Settings):
     split: str | None
     text: str | None
 
+    @model_validator(mode="after")
+    def _lies_within(self) -> Self:
+        ground = shapely.Polygon(self.footprint)
+        if not ground.is_valid or not ground.area:
+            raise ValueError(f"the footprint of the place {self.place_id!r} has no area")
+        # Across the antimeridian longitudes go on beyond +-180.
+        turned = [shapely.Point(self.lon + turn, self.lat) for turn in (-360, 0, 360)]
+        if not any(map(ground.covers, turned)):
+            raise ValueError(f"the place {self.place_id!r} does not lie in its footprint")
+        return self
+
+
+Online = PanoramaxConfig | MapillaryConfig | GoogleConfig
+"""Providers that are asked through the network."""
+
+
+class RecipeSettings(Settings):
+    """What stages were set to, as far as it decides how pictures come out.
+
+    Attributes:
+        crop: how pictures of drone and street are made.
+        satellite: how those of satellites are; None where there are none.
+        tiles: of a web map that these are of, or None.
+        providers: of panoramas, folders left out.
+        apart_m: least distance between places of two splits.
+    """
+
+    crop: CropConfig
+    satellite: PictureConfig | None
+    tiles: TilesConfig | None
+    providers: tuple[Annotated[Online, Field(discriminator="kind")], ...]
+    apart_m: float = Field(gt=0)
+
 
 class Recipe(Settings):
     """What a recipe holds.
@@ -164,7 +204,7 @@ class Recipe(Settings):
         format: what it is.
         version: of the format.
         made_with: versions of what decides how pixels come out.
-        settings: of the stages, by their names, without paths of the maker's machine.
+        settings: of the stages.
         left_out: places that were not published for other reasons.
         rasters: files that pictures are cut from.
         places: of which no picture is passed on.
@@ -172,9 +212,9 @@ class Recipe(Settings):
     """
 
     format: Literal["geobridge recipe"] = FORMAT
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     made_with: dict[str, str]
-    settings: dict[str, dict[str, Any]]
+    settings: RecipeSettings
     left_out: int = Field(ge=0)
     rasters: tuple[RecipeRaster, ...]
     places: tuple[RecipePlace, ...]
@@ -189,6 +229,12 @@ class Recipe(Settings):
         for row in self.pictures:
             if digests.setdefault(row.path, row.sha256) != row.sha256:
                 raise ValueError(f"{row.path!r} is to be two different pictures")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_how(self) -> Self:
+        if self.settings.satellite is None and any(p.view == "satellite" for p in self.pictures):
+            raise ValueError("the settings do not tell how pictures of satellites are made")
         return self
 
     def versions_apart(self) -> str:
@@ -230,7 +276,7 @@ def read_recipe(folder: Path) -> Recipe:
             f"{folder} has no {FILE_NAME}: name the folder of a data set that was published with "
             f"only_redistributable."
         ) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise CurationError(f"{path} is damaged: get it again from whoever published it.") from None
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         raise CurationError(

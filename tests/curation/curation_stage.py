@@ -8,10 +8,29 @@ import pandas as pd
 from PIL import Image
 from shapely import Point
 
+from geobridge.curation.state import write_notes
 from geobridge.curation.workspace import Workspace
 from geobridge.geo.distance import LocalFrame
 from geobridge.geo.footprint import footprint_around
 from geobridge.places.release import footprint_name
+
+# As the pipeline notes them: keys with secrets or paths of the maker are nobody else's.
+SETTINGS = {
+    "seeds": {"rasters": ["/home/someone/flights/town.tif"], "side_m": 180.0},
+    "street": {
+        "providers": [
+            {"kind": "panoramax", "asset": "sd"},
+            {"kind": "folder", "folder": "/home/someone/photos"},
+            {"kind": "google", "i_accept_the_terms": True},
+        ]
+    },
+    "crop": {"sides_m": [80.0], "quality": 90},
+    "satellite": {
+        "rasters": ["/home/someone/naip"],
+        "gsd_m": 0.6,
+        "facts": {"~/naip/*.tif": {"licence": "public domain"}},
+    },
+}
 
 
 def silent(*_):
@@ -35,6 +54,8 @@ def stage_tables(folder, offsets_m, *, lat=52.52, lon=13.405, licences=None, kep
         kept: by stage, the rows it does not keep, with a reason.
     """
     workspace = Workspace(folder)
+    notes = {stage: {"settings": told, "whose": "x"} for stage, told in SETTINGS.items()}
+    write_notes(workspace.folder, notes)
     licences, kept = licences or {}, kept or {}
     at_lon, at_lat = LocalFrame(lat, lon).to_lonlat(*np.array(offsets_m, float).T)
     rows = []

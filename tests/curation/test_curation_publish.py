@@ -9,8 +9,9 @@ from curation_stage import silent, stage_tables
 from geobridge.curation import publish
 from geobridge.curation.publish import PublishConfig
 from geobridge.curation.recipes import read_recipe
+from geobridge.curation.redistribution import raster_names
 from geobridge.curation.splits import SplitConfig
-from geobridge.curation.state import write_notes
+from geobridge.curation.state import read_notes, write_notes
 from geobridge.errors import CurationError
 from geobridge.places.table import read_places
 from geobridge.views import VIEWS
@@ -130,8 +131,6 @@ def test_stages_that_were_not_run_lack_nothing(tmp_path):
 def test_only_what_may_be_redistributed_is_published_and_a_recipe_for_the_rest(tmp_path):
     licences = {1: "Google Maps Platform Terms of Service", 2: None}
     workspace, names = stage_tables(tmp_path, OFFSETS_M, licences=licences)
-    settings = {"rasters": ["/home/someone/flights/town.tif"], "side_m": 180.0}
-    write_notes(tmp_path, {"seeds": {"settings": settings, "whose": "x"}})
 
     run(workspace, only_redistributable=True)
 
@@ -152,8 +151,16 @@ def test_only_what_may_be_redistributed_is_published_and_a_recipe_for_the_rest(t
     assert row["origin"]["heading_deg"] == 90.0
     data = (tmp_path / "pictures" / "street" / "p1.jpg").read_bytes()
     assert row["sha256"] == row["origin"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert recipe["settings"]["seeds"] == {"rasters": ["town.tif"], "side_m": 180.0}
-    assert "/home/someone" not in text
+    settings = recipe["settings"]
+    assert set(settings) == {"crop", "satellite", "tiles", "providers", "apart_m"}
+    assert settings["crop"]["quality"] == 90
+    assert settings["satellite"]["gsd_m"] == 0.6
+    assert "facts" not in settings["satellite"]
+    asked = [(one["kind"], one.get("asset")) for one in settings["providers"]]
+    assert asked == [("panoramax", "sd"), ("google", None)]
+    assert not settings["providers"][1]["i_accept_the_terms"]
+    for theirs in ("someone", "naip", "photos"):
+        assert theirs not in text
 
 
 def test_pictures_that_may_not_be_passed_on_any_more_are_removed(tmp_path):
@@ -284,6 +291,93 @@ def test_rasters_are_told_by_name_and_digest_and_never_by_folder(tmp_path):
     assert known[of_view["drone"]] == digests[0]
     assert known[of_view["satellite"]] == digests[1]
     assert str(tmp_path) not in (tmp_path / "out" / "places" / "recipe.json").read_text()
+
+
+def test_rasters_of_equal_content_are_one_and_others_are_told_apart(tmp_path):
+    contents = {
+        "a/t.tif": b"1",
+        "b/t.tif": b"1",
+        "c/u.tif": b"1",
+        "d/t.tif": b"2",
+        "e\\t.tif": b"3",
+    }
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    rasters = [str(tmp_path / name) for name in contents]
+
+    names = raster_names([*rasters, "/zone/t.tif", "https://h/t.tif"], lambda p: _sha256(p))
+
+    apart = f"t-{hashlib.sha256(b'2').hexdigest()[:8]}.tif"
+    assert [names[raster] for raster in rasters] == ["t.tif"] * 3 + [apart, "e\\t.tif"]
+    assert len({names[raster] for raster in (*rasters, "/zone/t.tif")}) == 4
+    assert names["https://h/t.tif"] == "https://h/t.tif"
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def test_a_recipe_of_rasters_of_equal_content_is_written(tmp_path):
+    workspace, _ = stage_tables(tmp_path / "out", OFFSETS_M)
+    rasters = [tmp_path / folder / "town\\1.tif" for folder in "abcde"]
+    for path in rasters:
+        path.parent.mkdir()
+        path.write_bytes(b"same")
+
+    recipe = restricted(workspace, crops=[str(path) for path in rasters])
+
+    assert [raster.name for raster in recipe.rasters] == ["town.tif", "town\\1.tif"]
+    of_drone = {row.origin.raster for row in recipe.pictures if row.view == "drone"}
+    assert of_drone == {"town\\1.tif"}
+
+
+@pytest.mark.parametrize(
+    ("source", "provider"),
+    [
+        ("Copernicus / ESA", "Copernicus / ESA"),
+        ("naip/tx_m_1", "naip/tx_m_1"),
+        ("IGN, https://ign.example/wmts?layer=ortho", "IGN, https://ign.example/wmts?layer=ortho"),
+        ("https://h.example/x?token=SECRET&y=1", "https://h.example/x?y=1"),
+    ],
+)
+def test_a_source_is_told_as_it_is_stated(tmp_path, source, provider):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M)
+    for stage in ("satellite", "seeds"):
+        table = workspace.read(stage)
+        table["source"] = source
+        workspace.write(stage, table)
+
+    run(workspace)
+
+    pictures = pd.read_parquet(tmp_path / "places" / "pictures.parquet")
+    for view in ("drone", "satellite"):
+        assert set(pictures.loc[pictures["view"] == view, "provider"]) == {provider}
+    assert "SECRET" not in (tmp_path / "places" / "README.md").read_text()
+
+
+def test_what_a_recipe_cannot_hold_is_one_sentence(tmp_path):
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M, licences={1: None})
+    crops = workspace.read("crops")
+    crops["side_m"] = 20_000.0
+    workspace.write("crops", crops)
+    with pytest.raises(CurationError, match=r"cannot be published, for a GroundOrigin at 'side_m'"):
+        run(workspace)
+
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M, licences={1: None})
+    notes = read_notes(tmp_path)
+    tiles = {"url": "https://h/{z}/{x}/{y}?key=SECRET"}
+    notes["satellite"]["settings"] = {"tiles": tiles}
+    write_notes(tmp_path, notes)
+    with pytest.raises(CurationError, match=r"satellite that .* 'tiles\.url' \(.* 'key'") as caught:
+        run(workspace, only_redistributable=True)
+    assert "SECRET" not in str(caught.value)
+
+    del notes["crop"], notes["satellite"]
+    write_notes(tmp_path, notes)
+    with pytest.raises(CurationError, match="not tell with which settings the stage crop was run"):
+        run(workspace, only_redistributable=True)
 
 
 def test_a_raster_that_is_gone_has_no_digest_and_an_address_no_secret(tmp_path):

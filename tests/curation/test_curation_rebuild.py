@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from geobridge.cli.app import app
 from geobridge.curation import rebuild as module
+from geobridge.curation.access import Access
 from geobridge.curation.config import CurateConfig
 from geobridge.curation.pipeline import curate
-from geobridge.curation.rebuild import Access, rebuild
+from geobridge.curation.rebuild import rebuild
 from geobridge.curation.recipes import read_recipe
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
@@ -272,7 +273,7 @@ def test_a_recipe_of_tiles_gets_no_other_secret(town, tmp_path, monkeypatch):
 
     def ask_for_tiles(recipe):
         tiles = {"url": f"{town.panoramax.origin}/{{z}}/{{x}}/{{y}}", "key_variable": "HOME_SECRET"}
-        recipe["settings"]["satellite"] |= {"rasters": [], "tiles": tiles}
+        recipe["settings"]["tiles"] = tiles
         for row in recipe["pictures"]:
             if row["view"] == "satellite":
                 row["origin"]["raster"] = None
@@ -303,7 +304,7 @@ def test_addresses_of_this_machine_are_not_asked_unless_allowed(town, tmp_path):
 
 def test_google_needs_a_word(town, tmp_path):
     def use_google(recipe):
-        recipe["settings"]["street"]["providers"] = [{"kind": "google", "i_accept_the_terms": True}]
+        recipe["settings"]["providers"] = [{"kind": "google", "i_accept_the_terms": True}]
         for row in recipe["pictures"]:
             if row["view"] == "street" and row["origin"]["pano_id"].startswith("mapillary"):
                 row["origin"]["pano_id"] = "google:m1"
@@ -323,6 +324,17 @@ def set_path(path):
 
 def drop(stage):
     return lambda recipe: recipe["settings"].pop(stage)
+
+
+def no_way(recipe):
+    recipe["settings"]["satellite"] = None
+
+
+def outline(corners):
+    def change(recipe):
+        recipe["places"][0]["footprint"] = corners
+
+    return change
 
 
 def twice(recipe):
@@ -350,7 +362,11 @@ def no_digest(recipe):
         (set_path("drone/..\\escaped.jpg"), r"damaged at 'pictures\.0.*escaped"),
         (set_path("drone/escaped.sh"), r"damaged at 'pictures\.0.*escaped"),
         (drop("crop"), r"damaged at 'settings\.crop'"),
-        (drop("publish"), r"damaged at 'settings\.publish'"),
+        (drop("apart_m"), r"damaged at 'settings\.apart_m'"),
+        (no_way, "do not tell how pictures of satellites are made"),
+        (outline([[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]), "'places.0'.* has no area"),
+        (outline([[0, 0], [0, 0], [0, 0], [0, 0]]), "'places.0'.* has no area"),
+        (outline([[50, 50], [51, 50], [51, 51], [50, 50]]), "does not lie in its footprint"),
         (twice, "is there twice"),
         (of_another, "is not of the data set it lies in .*nobody"),
         (earlier, "is of version 1"),
@@ -374,9 +390,25 @@ def test_a_file_that_is_no_json_or_not_there_is_told(town, tmp_path):
     with pytest.raises(CurationError, match="whole has no recipe"):
         rebuild(town.whole, tmp_path / "out", town.access())
     shutil.copytree(town.free, tmp_path / "free")
-    (tmp_path / "free" / "recipe.json").write_text("{")
-    with pytest.raises(CurationError, match="is damaged"):
-        rebuild(tmp_path / "free", tmp_path / "out", town.access())
+    for text in ("{", "[" * 200_000, '{"left_out": ' + "9" * 5000 + "}"):
+        (tmp_path / "free" / "recipe.json").write_text(text)
+        with pytest.raises(CurationError, match="is damaged"):
+            rebuild(tmp_path / "free", tmp_path / "out", town.access())
+
+
+def test_an_address_that_only_begins_like_the_provider_s_is_not_asked(town, tmp_path):
+    # Another host's, whose name goes on.
+    elsewhere = f"{town.mapillary.origin}1/m1?fields=thumb_original_url"
+
+    def lead_away(recipe):
+        for row in recipe["pictures"]:
+            if row["view"] == "street" and row["origin"]["pano_id"].startswith("mapillary"):
+                row["origin"]["url"] = elsewhere
+
+    folder = edited(town, tmp_path / "free", lead_away)
+
+    (reason,) = lost(rebuild(folder, tmp_path / "out", town.access()))["street"]
+    assert reason.startswith("its address is not one of")
 
 
 def test_photos_outside_their_folder_are_not_read(town, tmp_path):
@@ -471,7 +503,8 @@ def test_a_run_that_was_stopped_goes_on(town, tmp_path, monkeypatch, after):
 
 REBUILD = """
 import json, sys
-from geobridge.curation.rebuild import Access, rebuild
+from geobridge.curation.access import Access
+from geobridge.curation.rebuild import rebuild
 rebuild(sys.argv[1], sys.argv[2], Access.model_validate(json.loads(sys.argv[3])))
 """
 

@@ -158,7 +158,7 @@ def _check_metadata(data: bytes) -> None:
     """Answers that are worth keeping: found, or nothing there. Faults come with status 200."""
     try:
         status: Any = mapping(json.loads(data)).get("status")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise TryAgainError("the answer is not JSON") from None
     if status in ("OVER_QUERY_LIMIT", "UNKNOWN_ERROR"):
         raise TryAgainError(f"status {status}")
