@@ -10,7 +10,8 @@ is laid around it, so that both show the same place.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic import Field
 from shapely import Polygon
 
 from geobridge.curation.pictures import Picture, PictureConfig, UnfitError, cut
-from geobridge.curation.rasters import digest, file_digest, is_address, opened
+from geobridge.curation.rasters import digest, is_address, opened, version_of
 from geobridge.curation.remote import remote_files
 from geobridge.curation.workspace import Journal, Workspace
 from geobridge.errors import ImageError, RasterError
@@ -35,7 +36,7 @@ from geobridge.progress import Step
 
 COLUMNS = (
     *("place_id", "pano_id", "seed_id", "raster", "lat", "lon", "footprint", "side_m", "gsd_m"),
-    *("valid", "drone", "street", "kept", "reason"),
+    *("valid", "drone", "drone_sha256", "street", "street_sha256", "kept", "reason"),
 )
 """Of the table `crops`."""
 
@@ -43,6 +44,9 @@ _TYPES = {
     **dict.fromkeys(("lat", "lon", "side_m", "gsd_m", "valid"), "float64"),
     "kept": "bool",
 }
+
+# Of a panorama, besides what its rows tell: what its crops depend on.
+_SHOWN = ("path", "sha256", "heading_deg", "is_360")
 
 _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -69,38 +73,39 @@ def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDa
 
     Returns:
         Columns as in `COLUMNS`, sorted by place_id. `lat` and `lon` are the panorama's,
-        `footprint` the square of ground around it, `drone` and `street` paths in the workspace,
-        null where the row is not kept.
+        `footprint` the square of ground around it, `drone` and `street` paths in the workspace
+        and beside them the SHA-256 of these files, null where the row is not kept.
 
     Raises:
         CurationError: the stages before have not been run.
         RasterError: an orthomosaic is gone, or an address did not answer.
     """
     panoramas = _panoramas(workspace)
-    planned = _plan(panoramas, config)
     report = step("cropping around panoramas")
-    inputs = [file_digest(workspace.path(stage)) for stage in ("seeds", "street")]
-    settings = config.model_dump(mode="json")
+    rows: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    done = 0
     with (
         remote_files(workspace.cache, allow_private=config.allow_private) as files,
-        workspace.journal("crop", digest(settings, inputs)) as journal,
+        workspace.journal("crop", digest(config.model_dump(mode="json"), COLUMNS)) as journal,
     ):
-        done = 0
         for name, group in groupby(panoramas, key=lambda panorama: str(panorama["raster"])):
-            of_raster = list(group)
-            undone = [p for p in of_raster if not _is_done(workspace, journal, p["pano_id"])]
-            done += len(of_raster) - len(undone)
-            if not undone:
-                continue
-            with opened(name, files) as raster:
-                for panorama in undone:
-                    pano_id = panorama["pano_id"]
-                    crops = _crops(workspace, config, raster, panorama, planned[pano_id])
-                    journal.add(pano_id, crops)
+            version = version_of(name)
+            with ExitStack() as stack:
+                raster: RasterMap | None = None
+                for panorama in group:
+                    planned = _plan(panorama, config, taken)
+                    key = digest(version, planned, [panorama.get(name) for name in _SHOWN])
+                    if not _is_done(workspace, journal, key):
+                        if raster is None:
+                            raster = stack.enter_context(opened(name, files))
+                        crops = _crops(workspace, config, raster, panorama, planned)
+                        journal.add(key, crops)
+                    rows += journal[key]
+                    taken |= {row["place_id"] for row in journal[key] if row["kept"]}
                     done += 1
                     report(done, len(panoramas))
-        rows = [row for panorama in panoramas for row in journal[panorama["pano_id"]]]
-        table = _table(rows)
+        table = _table(_named_apart(rows))
     workspace.write("crops", table)
     return table
 
@@ -114,31 +119,36 @@ def _panoramas(workspace: Workspace) -> list[dict[str, Any]]:
     return sorted(found, key=lambda panorama: (panorama["raster"], panorama["pano_id"]))
 
 
-def _is_done(workspace: Workspace, journal: Journal, pano_id: str) -> bool:
-    """Whether a panorama's crops are noted, and their pictures still there."""
-    if pano_id not in journal:
+def _is_done(workspace: Workspace, journal: Journal, key: str) -> bool:
+    """Whether a panorama's crops are noted, and their pictures still as they were written."""
+    if key not in journal:
         return False
-    paths = {row[view] for row in journal[pano_id] for view in ("drone", "street") if row[view]}
-    return all((workspace.folder / path).is_file() for path in paths)
+    kept = [row for row in journal[key] if row["kept"]]
+    pictures = {(row[view], row[f"{view}_sha256"]) for row in kept for view in ("drone", "street")}
+    return all(workspace.sha256(path) == sha256 for path, sha256 in pictures)
 
 
 def _plan(
-    panoramas: Sequence[Mapping[str, Any]], config: CropConfig
-) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each panorama before anything is cropped, no place twice."""
-    planned: dict[str, list[dict[str, Any]]] = {}
-    seen: set[str] = set()
-    for panorama in panoramas:
-        rows = planned[panorama["pano_id"]] = []
-        for side_m in config.sides_m:
-            row = _row(panorama, side_m)
-            if row["place_id"] in seen:
-                # Not the name of any file: the picture is the other panorama's.
-                row["place_id"] += f"~{panorama['pano_id']}"
-                row["reason"] = "another panorama was taken at the same spot"
-            seen.add(row["place_id"])
-            rows.append(row)
-    return planned
+    panorama: Mapping[str, Any], config: CropConfig, taken: Collection[str]
+) -> list[dict[str, Any]]:
+    """The rows of a panorama before anything is cropped; places that are taken are not again."""
+    rows = [_row(panorama, side_m) for side_m in config.sides_m]
+    for row in rows:
+        if row["place_id"] in taken:
+            row["reason"] = "another panorama was taken at the same spot"
+    return rows
+
+
+def _named_apart(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows, no two with one name: it is the kept one's, or else the first one's."""
+    first_kept = sorted(rows, key=lambda row: not row["kept"])
+    found: dict[str, dict[str, Any]] = {}
+    for row in first_kept:
+        name = row["place_id"]
+        # Not the name of any file: the picture is the other panorama's.
+        name = f"{name}~{row['pano_id']}" if name in found else name
+        found[name] = {**row, "place_id": name}
+    return list(found.values())
 
 
 def _crops(
@@ -150,6 +160,8 @@ def _crops(
 ) -> list[dict[str, Any]]:
     """The rows of one panorama, their pictures written."""
     rows = [dict(row) for row in planned]
+    if all(row["reason"] for row in rows):
+        return rows
     try:
         street = street_picture(
             workspace.folder / panorama["path"],
@@ -174,10 +186,12 @@ def _crops(
         drone = f"drone/{row['place_id']}{config.suffix}"
         row |= {"gsd_m": row["side_m"] / len(picture), "valid": valid, "kept": True}
         row["drone"] = workspace.picture(drone, config.encode(picture))
+        row["drone_sha256"] = workspace.sha256(row["drone"])
     if any(row["kept"] for row in rows):
         name = f"street/{_file_name(panorama['pano_id'])}{config.suffix}"
         path = workspace.picture(name, config.encode(street))
-        rows = [{**row, "street": path if row["kept"] else None} for row in rows]
+        for row in (row for row in rows if row["kept"]):
+            row |= {"street": path, "street_sha256": workspace.sha256(path)}
     return rows
 
 
@@ -196,7 +210,9 @@ def _row(panorama: Mapping[str, Any], side_m: float) -> dict[str, Any]:
         "gsd_m": None,
         "valid": None,
         "drone": None,
+        "drone_sha256": None,
         "street": None,
+        "street_sha256": None,
         "kept": False,
         "reason": None,
     }

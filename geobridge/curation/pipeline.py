@@ -17,8 +17,9 @@ import geobridge
 from geobridge.curation import clean, crop, describe, publish, satellite, seeds, street
 from geobridge.curation.config import CurateConfig
 from geobridge.curation.estimates import ESTIMATED, estimate
-from geobridge.curation.providers.folder import FolderConfig
-from geobridge.curation.rasters import digest, file_digest, list_rasters
+from geobridge.curation.rasters import digest, file_digest, list_rasters, version_of
+from geobridge.curation.satellite import SatelliteConfig
+from geobridge.curation.seeds import SeedsConfig
 from geobridge.curation.state import Notes, read_notes, write_notes
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
@@ -246,28 +247,32 @@ def _whose(workspace: Workspace, config: CurateConfig, stage: Stage) -> str:
 def _files(config: CurateConfig, stage: Stage) -> list[str]:
     """Versions of the files that a stage is given, so that changed ones are noticed."""
     match stage.name:
-        case "seeds":
-            return [entry.version for entry in list_rasters(config.seeds.rasters)]
+        case "seeds" | "crop":
+            return _rasters(config.seeds)
         case "street":
-            return [
-                _version(one.folder / name)
-                for one in config.street.providers
-                if isinstance(one, FolderConfig) and one.folder.is_dir()
-                for name in list_files(one.folder)
-            ]
-        case "satellite" if config.satellite:
-            return [entry.version for entry in list_rasters(config.satellite.rasters)]
+            folders = [one.folder for one in config.street.providers if one.kind == "folder"]
+            return [version for folder in folders for version in _folder(folder)]
+        case "clean" if config.clean.ground:
+            return _folder(Path(config.clean.ground.model))
+        case "satellite":
+            return _rasters(config.satellite)
         case "describe" if config.describe:
             given = (config.describe.prompt, config.describe.words)
-            return [_version(path) for path in given if path is not None]
+            texts = [version_of(path) for path in given if path is not None]
+            return texts + (_folder(Path(config.describe.fit.model)) if config.describe.fit else [])
+        case "publish" if config.publish.only_redistributable:
+            # The recipe tells their digests.
+            return _rasters(config.seeds) + _rasters(config.satellite)
     return []
 
 
-def _version(path: Path) -> str:
-    if not path.exists():
-        return f"{path} missing"
-    status = path.stat()
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
+def _rasters(config: SeedsConfig | SatelliteConfig | None) -> list[str]:
+    return [entry.version for entry in list_rasters(config.rasters)] if config else []
+
+
+def _folder(folder: Path) -> list[str]:
+    """Versions of all files of a folder; nothing where it is none, as with a model of a hub."""
+    return [version_of(folder / name) for name in list_files(folder)] if folder.is_dir() else []
 
 
 def _is_finished(workspace: Workspace, stage: Stage, whose: str) -> bool:

@@ -86,15 +86,23 @@ class Found:
     @property
     def version(self) -> str:
         """Changes when the file does; an address is taken for the same for ever."""
-        if self.fault or is_address(self.raster):
-            return self.raster
-        status = Path(self.raster).stat()
-        return f"{self.raster} {status.st_size} {status.st_mtime_ns}"
+        return self.raster if self.fault else version_of(self.raster)
 
 
 def is_address(raster: str) -> bool:
     """Whether a raster is somewhere in a network rather than in a file."""
     return "://" in raster
+
+
+def version_of(name: str | Path) -> str:
+    """Changes when a file does, by its size and time; an address is taken for the same for ever."""
+    if is_address(str(name)):
+        return str(name)
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return f"{name} missing"
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 def list_rasters(listed: Iterable[str]) -> list[Found]:

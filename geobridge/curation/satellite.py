@@ -148,7 +148,7 @@ def _versions(config: SatelliteConfig) -> list[str]:
 
 
 def _is_there(workspace: Workspace, row: dict[str, Any]) -> bool:
-    return not row["kept"] or workspace.holds(row["satellite"], row["satellite_sha256"])
+    return not row["kept"] or workspace.sha256(row["satellite"]) == row["satellite_sha256"]
 
 
 def _row(
@@ -167,7 +167,8 @@ def _row(
         return {**row, "reason": str(error)}, False
     name = f"satellite/{place.place_id}{config.suffix}"
     row |= {**shot.facts.columns(), "gsd_m": place.side_m / len(shot.picture), "kept": True}
-    row["satellite"], row["satellite_sha256"] = workspace.picture(name, config.encode(shot.picture))
+    row["satellite"] = workspace.picture(name, config.encode(shot.picture))
+    row["satellite_sha256"] = workspace.sha256(row["satellite"])
     row["raster"] = shot.raster
     return row, True
 

@@ -7,7 +7,6 @@ not.
 """
 
 import datetime as clock
-import hashlib
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +35,7 @@ from geobridge.curation.providers.folder import Folder, FolderConfig
 from geobridge.curation.providers.google import Google, GoogleConfig
 from geobridge.curation.providers.mapillary import Mapillary, MapillaryConfig
 from geobridge.curation.providers.panoramax import Panoramax, PanoramaxConfig
+from geobridge.curation.rasters import digest, file_digest, version_of
 from geobridge.curation.workspace import Journal, Workspace
 from geobridge.errors import CurationError, ImageError, PositionError
 from geobridge.geo.distance import distance_m
@@ -138,15 +138,14 @@ def run(workspace: Workspace, config: StreetConfig, step: Step) -> geopandas.Geo
 
     Returns:
         One row a panorama, sorted by `pano_id`, with `is_360` and a point geometry beside the
-        columns of the pipeline.
+        columns of the pipeline; `path` is what was downloaded, `sha256` its digest.
 
     Raises:
         CurationError: there are no seeds, a provider cannot be used or does not answer.
     """
     seeds = _read_seeds(workspace)
-    whose = hashlib.sha256(
-        workspace.path("seeds").read_bytes() + config.model_dump_json().encode()
-    ).hexdigest()
+    seeds_digest = file_digest(workspace.path("seeds"))
+    whose = digest(config.model_dump(mode="json"), seeds_digest, _COLUMNS)
     with _client(workspace, config) as client:
         providers = {provider.name: provider for provider in make_providers(config, client)}
         panoramas = _search(providers.values(), seeds, config, step)
@@ -202,6 +201,7 @@ class _Candidate:
     distance_m: float | None = None
     days: int | None = None
     path: str | None = None
+    sha256: str | None = None
     width: int | None = None
     height: int | None = None
     reason: str | None = None
@@ -220,6 +220,9 @@ class _Outcomes:
     def settle(self, candidate: _Candidate, provider: Provider) -> None:
         """Give a candidate its picture, or the reason why it has none."""
         key = candidate.panorama.pano_id
+        if candidate.panorama.file:
+            # A photo that was replaced, such as by one with blurred faces, is another one.
+            key = f"{key} {version_of(candidate.panorama.file)}"
         # Files may have been deleted since, to make room.
         if key in self._journal and self._is_there(self._journal[key]):
             outcome = self._journal[key]
@@ -234,6 +237,7 @@ class _Outcomes:
             with self._lock:
                 self._journal.add(key, outcome)
         candidate.path = outcome.get("path")
+        candidate.sha256 = outcome.get("sha256")
         candidate.width = outcome.get("width")
         candidate.height = outcome.get("height")
         candidate.reason = outcome.get("reason")
@@ -244,7 +248,10 @@ class _Outcomes:
 
     def _outcome(self, panorama: Panorama, provider: Provider) -> dict[str, Any]:
         path = provider.picture(panorama)
-        outcome: dict[str, Any] = {"path": path.relative_to(self._folder).as_posix()}
+        outcome: dict[str, Any] = {
+            "path": path.relative_to(self._folder).as_posix(),
+            "sha256": file_digest(path),
+        }
         try:
             # Whether all pixels are there, at an eighth of the size where the format can.
             read_image(path, min_side=64)
@@ -482,7 +489,8 @@ def _within_world(
 
 _COLUMNS = [
     "pano_id", "provider", "seed_id", "lat", "lon", "captured", "heading_deg", "distance_m",
-    "url", "path", "width", "height", "licence", "attribution", "is_360", "kept", "reason",
+    "url", "path", "sha256", "width", "height", "licence", "attribution", "is_360", "kept",
+    "reason",
 ]  # fmt: skip
 
 _TYPES = {
@@ -499,6 +507,7 @@ def _row(candidate: _Candidate) -> dict[str, Any]:
         "seed_id": candidate.seed_id,
         "distance_m": candidate.distance_m,
         "path": candidate.path,
+        "sha256": candidate.sha256,
         "width": candidate.width or candidate.panorama.width,
         "height": candidate.height or candidate.panorama.height,
         "kept": candidate.is_kept,

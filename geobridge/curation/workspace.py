@@ -6,6 +6,7 @@ DIR/cache/                 what was downloaded, by the digest of its address
 DIR/pictures/              pictures that stages write
 """
 
+import hashlib
 import io
 import json
 import os
@@ -98,6 +99,18 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
         return path.relative_to(self.folder).as_posix()
+
+    def sha256(self, path: str) -> str | None:
+        """Digest of a file by its path in DIR, None where it is gone.
+
+        Tables tell it beside the path of a picture, so that a table is another one when its
+        pictures are, and the stages after it are run again.
+        """
+        try:
+            with (self.folder / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -238,6 +238,43 @@ def test_two_panoramas_at_one_spot_are_one_place(tmp_path):
     assert rows.loc["folder:0001", "reason"] == "another panorama was taken at the same spot"
 
 
+def test_a_panorama_that_is_left_out_takes_no_place(tmp_path):
+    workspace = prepared(tmp_path, [(0, 0), (0, 0), (0, 0), (90, 90), (90, 90)])
+    street = workspace.read("street")
+    street["heading_deg"] = [float("nan"), 90.0, 90.0, float("nan"), float("nan")]
+    workspace.write("street", street)
+
+    crops = crop.run(workspace, CropConfig(**PNG, sides_m=(80,)), ignore)
+
+    assert crops["place_id"].is_unique
+    rows = crops.set_index("pano_id")
+    unknown = "the panorama's heading is not known, so it cannot be turned north"
+    assert rows.loc["folder:0001", "kept"]
+    assert "~" not in rows.loc["folder:0001", "place_id"]
+    assert rows["reason"].to_dict() == {
+        "folder:0000": unknown,
+        "folder:0001": None,
+        "folder:0002": "another panorama was taken at the same spot",
+        "folder:0003": unknown,
+        "folder:0004": unknown,
+    }
+    again = crop.run(workspace, CropConfig(**PNG, sides_m=(80,)), ignore)
+    assert again.equals(crops)
+
+
+def test_pictures_that_are_not_as_they_were_written_are_made_again(tmp_path):
+    workspace = prepared(tmp_path, [(0, 0)])
+    config = CropConfig(**PNG, sides_m=(80,))
+    (row,) = crop.run(workspace, config, ignore).itertuples()
+    assert workspace.sha256(row.drone) == row.drone_sha256
+    assert workspace.sha256(row.street) == row.street_sha256
+
+    (workspace.folder / row.street).write_bytes(b"half a pic")
+    crop.run(workspace, config, ignore)
+
+    assert workspace.sha256(row.street) == row.street_sha256
+
+
 def test_rows_that_were_not_kept_are_not_cropped(tmp_path):
     workspace = prepared(tmp_path, [(0, 0)], kept=False)
 

@@ -125,7 +125,24 @@ def test_a_changed_raster_runs_the_stages_that_read_it_again(stages, raster, tmp
     stages(config, tmp_path / "out")
     raster.write_bytes(b"another one altogether")
 
-    assert stages(config, tmp_path / "out") == ["seeds", "satellite"]
+    # Their tables stay the same here; in `test_curation_endtoend_changes.py` they do not.
+    assert stages(config, tmp_path / "out") == ["seeds", "crop", "satellite"]
+
+
+def test_a_changed_model_runs_the_stages_that_ask_it_again(stages, raster, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"not read here")
+    endpoint = {"base_url": "http://localhost:1/v1", "model": "m"}
+    config = config_of(
+        raster,
+        clean={"ground": {"model": str(model)}},
+        describe={"endpoint": endpoint, "fit": {"model": str(model)}},
+    )
+    stages(config, tmp_path / "out")
+    (model / "model.safetensors").write_bytes(b"trained for longer")
+
+    assert stages(config, tmp_path / "out") == ["clean", "describe"]
 
 
 def test_a_table_edited_by_hand_stays_and_what_follows_is_run_again(stages, raster, tmp_path):

@@ -1,3 +1,5 @@
+import hashlib
+
 import geopandas
 import pandas as pd
 import pytest
@@ -60,6 +62,8 @@ def test_pictures_are_named_from_the_folder(tmp_path):
     workspace = Workspace(tmp_path)
 
     assert workspace.picture("drone/a.jpg", b"jpeg") == "pictures/drone/a.jpg"
+    assert workspace.sha256("pictures/drone/a.jpg") == hashlib.sha256(b"jpeg").hexdigest()
+    assert workspace.sha256("pictures/drone/b.jpg") is None
     assert (tmp_path / "pictures" / "drone" / "a.jpg").read_bytes() == b"jpeg"
 
 
