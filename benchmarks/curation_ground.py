@@ -89,7 +89,6 @@ def judged(name: str, folder: Path, count: int, angle: float, config: GroundConf
     town = open_town(name)
     workspace = Workspace(folder)
     places = town.places(count, seed=5, apart_m=APART_M, at_most=True)
-    rng = np.random.default_rng(0)
     panoramas, rows = [], []
     north = -town.convergence_deg
     for number, place in enumerate(places):
@@ -112,7 +111,9 @@ def judged(name: str, folder: Path, count: int, angle: float, config: GroundConf
     crops = geopandas.GeoDataFrame(pd.DataFrame(rows), geometry="footprint", crs="EPSG:4326")
     street = pd.DataFrame(
         {
-            "pano_id": crops["pano_id"], "heading_deg": rng.uniform(0, 360, len(crops)),
+            # Cameras look along the street, where a mirror image is the hardest to tell.
+            "pano_id": crops["pano_id"],
+            "heading_deg": [(place.heading_deg - north) % 360 for place in places],
             "is_360": True, "kept": True, "provider": "planet", "attribution": None,
             "captured": None,
         }
