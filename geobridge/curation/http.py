@@ -213,6 +213,12 @@ class Credential:
         return value
 
 
+def clear_torn(cache: Path) -> None:
+    """Remove what killed downloads have left; for who alone works in the cache."""
+    for torn in cache.glob("*/.*.part"):
+        torn.unlink(missing_ok=True)
+
+
 class Client:
     """Downloads into a cache, each address once; to be used in a `with`, from any thread.
 
@@ -245,8 +251,6 @@ class Client:
             max_connections=None,
             network_backend=httpcore2.SyncBackend() if allow_private else _PublicBackend(),
         )
-        for torn in cache.glob("*/.*.part"):
-            torn.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from geobridge.curation.http import clear_torn
 from geobridge.errors import CurationError
 from geobridge.files import write_atomically
 
@@ -116,7 +117,8 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the folder, so that two processes do not write the same files.
 
-        The operating system lets go of the lock when its process ends, however it ends.
+        The operating system lets go of the lock when its process ends, however it ends. What a
+        download has left that was killed is removed here, where none can be under way.
 
         Raises:
             CurationError: another process holds it.
@@ -130,6 +132,7 @@ class Workspace:
                 f"or name another folder with --out."
             ) from None
         try:
+            clear_torn(self.cache)
             yield
         finally:
             lock.release()

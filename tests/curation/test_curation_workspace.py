@@ -111,3 +111,19 @@ def test_other_settings_begin_anew(tmp_path):
 def test_a_closed_journal_says_how_it_is_used(tmp_path):
     with pytest.raises(RuntimeError, match="use it in a `with`"):
         Workspace(tmp_path).journal("street", "v1").add("a", 1)
+
+
+def test_torn_downloads_are_cleared_away_by_who_holds_the_folder(tmp_path):
+    workspace = Workspace(tmp_path)
+    torn, whole = workspace.cache / "ab" / ".abc.part", workspace.cache / "ab" / "abc.jpg"
+    torn.parent.mkdir()
+    torn.write_bytes(b"half")
+    whole.write_bytes(b"whole")
+
+    with workspace.locked():
+        assert not torn.exists()
+        assert whole.exists()
+        torn.write_bytes(b"under way")
+        with pytest.raises(CurationError, match="another process"), Workspace(tmp_path).locked():
+            pass
+        assert torn.exists()
