@@ -4,7 +4,6 @@ Where the stages before one have been run, it counts itself (`plan`). Where not,
 given is bounded from the seeds or panoramas there are.
 """
 
-import math
 from collections.abc import Collection
 
 from geobridge.curation import describe, street
@@ -13,9 +12,8 @@ from geobridge.curation.http import is_set
 from geobridge.curation.rasters import is_address
 from geobridge.curation.satellite import SatelliteConfig
 from geobridge.curation.street import secret_of
+from geobridge.curation.tiles import most_tiles
 from geobridge.curation.workspace import Workspace
-from geobridge.geo.footprint import footprint_around
-from geobridge.geo.tiles import MAX_LATITUDE, tiles_over, zoom_for
 from geobridge.views import View
 
 ESTIMATED = ("street", "satellite", "describe")
@@ -23,9 +21,6 @@ ESTIMATED = ("street", "satellite", "describe")
 
 # What a tile of 256 pixels of imagery usually has as a JPEG.
 _TILE_BYTES = 20_000
-
-# No place of a web map is nearer to where it ends.
-_MARGIN_DEG = 0.1
 
 
 def estimate(
@@ -121,15 +116,12 @@ def _tiles_a_picture(workspace: Workspace, satellite: SatelliteConfig, side_m: f
     tiles = satellite.tiles
     if tiles is None:
         return 0
-    seeds = workspace.read("seeds")
-    # Tiles show the most ground a pixel nearest to the equator, and are the most furthest from it.
-    lat = float(seeds["lat"].iloc[int(seeds["lat"].abs().argmax())])
-    lat = math.copysign(min(abs(lat), MAX_LATITUDE - _MARGIN_DEG), lat)
-    zoom = min(tiles.max_zoom, zoom_for(lat, side_m / satellite.side_px(side_m), tiles.tile_px))
-    found = tiles_over(footprint_around(lat, float(seeds["lon"].iloc[0]), side_m, side_m), zoom)
-    # It may lie across one row and column more elsewhere.
-    across, down = (len({getattr(tile, axis) for tile in found}) + 1 for axis in ("x", "y"))
-    return across * down
+    # Panoramas lie in the footprints of their seeds, and pictures around panoramas.
+    bounds = workspace.read("seeds").bounds
+    return max(
+        most_tiles(tiles, satellite, side_m, south, north)
+        for south, north in zip(bounds["miny"], bounds["maxy"], strict=True)
+    )
 
 
 def _secrets(config: CurateConfig, stage: str) -> list[str]:

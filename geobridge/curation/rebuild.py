@@ -13,9 +13,10 @@ secret is sent where.
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -68,6 +69,9 @@ COLUMNS = ("place_id", "view", "path", "sha256", "is_published", "kept", "reason
 """Of the table `rebuild`."""
 
 _MOST_PX = 8192
+
+# Larger ones are made one after the other, for the memory they take.
+_LARGE_PX = 2048
 
 
 @dataclass(frozen=True)
@@ -341,6 +345,7 @@ class _Maker:
         self._access = access
         self._client = client
         self._pool = pool
+        self._one_large = threading.Lock()
         self._files = RemoteFiles(client)
         self._copies = own_copies(recipe, access.rasters)
         self._digests = {raster.name: raster.sha256 for raster in recipe.rasters}
@@ -359,12 +364,14 @@ class _Maker:
         config = self._settings.crop if row.view == "drone" else self._settings.satellite
         if config is None:
             raise UnfitError("the recipe does not tell how it is made")
-        if config.side_px(row.origin.side_m) > _MOST_PX:
+        side_px = config.side_px(row.origin.side_m)
+        if side_px > _MOST_PX:
             raise UnfitError(f"the recipe wants it more than {_MOST_PX} pixels wide")
-        if row.origin.raster is not None:
-            return self._made_of_raster(row.origin, row.origin.raster, config)
-        if self._settings.tiles and row.view == "satellite":
-            return self._made_of_tiles(row.place_id, row.origin, config, self._settings.tiles)
+        with self._one_large if side_px > _LARGE_PX else nullcontext():
+            if row.origin.raster is not None:
+                return self._made_of_raster(row.origin, row.origin.raster, config)
+            if self._settings.tiles and row.view == "satellite":
+                return self._made_of_tiles(row.place_id, row.origin, config, self._settings.tiles)
         raise UnfitError("the recipe does not tell its raster")
 
     def why(self, made: _Made) -> str:

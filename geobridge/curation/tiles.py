@@ -1,12 +1,15 @@
 """Tiles of a web map as a source of pictures of ground."""
 
+import math
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+from morecantile import Tile
 from PIL import Image
 from pydantic import Field, field_validator
 from rasterio import Affine
@@ -28,11 +31,25 @@ from geobridge.curation.pictures import Ground, Picture, PictureConfig, Shot, Un
 from geobridge.curation.rasters import RasterFacts
 from geobridge.errors import ImageError, SourceError
 from geobridge.geo.rasters import RasterMap
-from geobridge.geo.tiles import tiles_over, tiles_transform, zoom_for
+from geobridge.geo.tiles import MAX_LATITUDE, tiles_over, tiles_transform, zoom_for
 from geobridge.imagery.decode import FORMATS, read_image
 from geobridge.model.config import Settings
 
+MOST_TILES = 1024
+"""Most tiles that one picture is put together from."""
+
 _TILE_BYTES = 8 << 20
+
+# Of the tiles of a picture put together, four bytes each: what takes more is refused, and what
+# takes much is done one after the other.
+_MOST_PIXELS = 1 << 27
+_MANY_PIXELS = 1 << 24
+_ONE_LARGE = threading.Lock()
+
+# By the ellipsoid a metre is up to 0.7 % more of a degree than by the sphere of web maps.
+_ELLIPSOID = 1.01
+
+_METRES_A_DEGREE = 110_000.0
 _RGBA = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
 
 _NAMES = {"TileMatrix": "z", "TileCol": "x", "TileRow": "y", "-y": "up"}
@@ -88,7 +105,7 @@ class TilesConfig(Settings):
 
 
 class TileSource:
-    """Tiles of a web map, put together and cut.
+    """Tiles of a web map, put together and cut; from any thread.
 
     Args:
         client: that fetches them.
@@ -116,18 +133,34 @@ class TileSource:
 
     def shoot(self, place: Ground) -> Shot:
         """See `Source`."""
-        asked_m = place.side_m / self._config.side_px(place.side_m)
-        z = min(self._tiles.max_zoom, zoom_for(place.lat, asked_m, self._tiles.tile_px))
+        tiles = self._needed(place)
         try:
-            tiles = tiles_over(place.footprint, z)
-        except SourceError as error:
-            raise UnfitError(str(error)) from error
-        try:
-            files = list(self._pool.map(lambda tile: self._fetch(z, tile.x, tile.y), tiles))
+            files = list(self._pool.map(self._fetch, tiles))
         except DownloadError as error:
             if error.is_final:
                 raise UnfitError(str(error)) from error
             raise
+        is_large = len(tiles) * self._tiles.tile_px**2 > _MANY_PIXELS
+        with _ONE_LARGE if is_large else nullcontext():
+            return self._put_together(place, tiles, files)
+
+    def _needed(self, place: Ground) -> list[Tile]:
+        """The tiles of a picture, row by row; counted before they are listed."""
+        z = _zoom(self._tiles, self._config, place.lat, place.side_m)
+        most = min(MOST_TILES, _MOST_PIXELS // self._tiles.tile_px**2)
+        across = int(_tiles_along(place.lat, place.side_m, z))
+        try:
+            tiles = tiles_over(place.footprint, z) if across**2 <= most else []
+        except SourceError as error:
+            raise UnfitError(str(error)) from error
+        if not 0 < len(tiles) <= most:
+            raise UnfitError(
+                f"its picture takes {len(tiles) or across**2:,} tiles, more than {most:,}: ask for "
+                f"coarser pixels, or set max_zoom to less than {z}"
+            )
+        return tiles
+
+    def _put_together(self, place: Ground, tiles: Sequence[Tile], files: Sequence[Path]) -> Shot:
         columns = tiles[-1].x - tiles[0].x + 1
         across = [files[start : start + columns] for start in range(0, len(files), columns)]
         pixels = np.concatenate(
@@ -137,8 +170,8 @@ class TileSource:
             picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
         return Shot(picture, self._tiles.facts)
 
-    def _fetch(self, z: int, x: int, y: int) -> Path:
-        url = self._tiles.address(z, x, y)
+    def _fetch(self, tile: Tile) -> Path:
+        url = self._tiles.address(tile.z, tile.x, tile.y)
         return self._client.fetch(url, self._kind, pace=self._pace, credential=self._credential)
 
     def _check(self, data: bytes) -> None:
@@ -152,6 +185,31 @@ class TileSource:
                 f"its tiles have.",
                 is_final=True,
             )
+
+
+def most_tiles(
+    tiles: TilesConfig, config: PictureConfig, side_m: float, south: float, north: float
+) -> int:
+    """The most tiles that a picture of ground can take whose middle is between two parallels."""
+    distances = abs(south), abs(north)
+    nearest = 0.0 if south <= 0 <= north else min(distances)
+    # The zoom is finest nearest to the equator, and a tile is smallest furthest from it.
+    furthest = min(max(distances) + side_m / _METRES_A_DEGREE, MAX_LATITUDE)
+    z = _zoom(tiles, config, nearest, side_m)
+    # A side as long as n tiles touches n + 1 of them at most.
+    touched = int(_tiles_along(furthest, side_m, z) * _ELLIPSOID) + 2
+    return min(touched**2, MOST_TILES)
+
+
+def _zoom(tiles: TilesConfig, config: PictureConfig, lat: float, side_m: float) -> int:
+    asked_m = side_m / config.side_px(side_m)
+    return min(tiles.max_zoom, zoom_for(lat, asked_m, tiles.tile_px))
+
+
+def _tiles_along(lat: float, side_m: float, z: int) -> float:
+    """How many sides of tiles so many metres are as long as."""
+    tile_m = tiles_transform(Tile(0, 0, z), 1).a * math.cos(math.radians(lat))
+    return side_m / float(tile_m)
 
 
 @contextmanager

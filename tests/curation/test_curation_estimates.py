@@ -1,9 +1,14 @@
+import numpy as np
 import pandas as pd
 import pytest
 from curation_stage import stage_tables
 
 from geobridge.curation.config import CurateConfig
 from geobridge.curation.estimates import estimate
+from geobridge.curation.pictures import PictureConfig
+from geobridge.curation.tiles import TilesConfig, most_tiles
+from geobridge.geo.footprint import footprint_around
+from geobridge.geo.tiles import tiles_over, zoom_for
 
 OFFSETS_M = [(0, 0), (200, 0), (0, 200)]
 ENDPOINT = {"base_url": "http://localhost:1/v1", "model": "m"}
@@ -88,6 +93,46 @@ def test_tiles_are_counted_with_those_that_are_cut(workspace):
 
     count = int(told.partition(": ")[2].partition(" tiles")[0])
     assert count in (4 * 9, 4 * 12, 4 * 16)
+
+
+def test_the_most_tiles_of_a_picture_are_no_less_than_any_takes():
+    # Counted by listing them: at steps of the zoom, at both ends of the map, and anywhere.
+    chance = np.random.default_rng(5)
+    reached = 0
+    for _ in range(400):
+        config = PictureConfig(size=int(chance.choice([64, 256, 512])))
+        tiles = TilesConfig(
+            url="https://h/{z}/{x}/{y}",
+            tile_px=int(chance.choice([64, 256])),
+            max_zoom=int(chance.choice([17, 22])),
+        )
+        side_m = float(chance.choice([60, 80, 180, 2000]))
+        south = float(chance.uniform(-84, 84))
+        north = min(84.0, south + float(chance.choice([0, 0.002, 5])))
+        counts = []
+        for lat in chance.uniform(south, north, 12):
+            asked_m = side_m / config.side_px(side_m)
+            zoom = min(tiles.max_zoom, zoom_for(lat, asked_m, tiles.tile_px))
+            at = footprint_around(lat, chance.uniform(-179, 179), side_m, side_m)
+            counts.append(len(tiles_over(at, zoom)))
+
+        most = most_tiles(tiles, config, side_m, south, north)
+
+        assert max(counts) <= most
+        reached += max(counts) == most
+    # Not merely large: a side may lie across one more tile than it is long.
+    assert reached > 100
+
+
+def test_a_seed_nearer_to_the_equator_may_take_more_tiles():
+    tiles = TilesConfig(url="https://h/{z}/{x}/{y}")
+    config = PictureConfig(size=256)
+
+    # 0.3125 m a pixel are zoom 19 up to 58.47 degrees, where its tiles are 40 m wide, and zoom 18
+    # beyond, where they are 80 m: the furthest north takes fewer.
+    assert most_tiles(tiles, config, 80.0, 58.4, 58.4) == 16
+    assert most_tiles(tiles, config, 80.0, 60.0, 60.0) == 9
+    assert most_tiles(tiles, config, 80.0, 58.4, 60.0) == 16
 
 
 def test_secrets_that_are_not_set_are_named(workspace, monkeypatch):

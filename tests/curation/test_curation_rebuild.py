@@ -286,6 +286,27 @@ def test_a_recipe_of_tiles_gets_no_other_secret(town, tmp_path, monkeypatch):
     assert not [path for path in town.panoramax.asked if "mine" in path]
 
 
+def test_a_recipe_that_wants_too_much_is_told_so(town, tmp_path):
+    def ask_for_many(recipe):
+        tiles = {"url": f"{town.panoramax.origin}/{{z}}/{{x}}/{{y}}", "tile_px": 64, "max_zoom": 30}
+        recipe["settings"]["tiles"] = tiles
+        recipe["settings"]["satellite"]["size"] = 8192
+        recipe["settings"]["crop"] |= {"gsd_m": 0.001, "size": None}
+        for row in recipe["pictures"]:
+            if row["view"] == "satellite":
+                row["origin"]["raster"] = None
+
+    folder = edited(town, tmp_path / "free", ask_for_many)
+    asked = len([path for path in town.panoramax.asked if "pictures" not in path])
+
+    rebuilt = rebuild(folder, tmp_path / "out", town.access())
+
+    reasons = lost(rebuilt)
+    assert all("tiles, more than 1,024" in reason for reason in reasons["satellite"])
+    assert all("more than 8192 pixels wide" in reason for reason in reasons["drone"])
+    assert len([path for path in town.panoramax.asked if "pictures" not in path]) == asked
+
+
 def test_addresses_of_this_machine_are_not_asked_unless_allowed(town, tmp_path):
     def point_at_this_machine(recipe):
         for row in recipe["pictures"]:

@@ -260,6 +260,26 @@ def read_rgba(path):
         return np.array(image.convert("RGBA"))
 
 
+@pytest.mark.parametrize("gsd_m", [0.004, 1e-6])
+def test_a_picture_of_too_many_tiles_is_refused_before_any_is_asked_for(workspace, server, gsd_m):
+    # Zoom 30 has pixels of about 0.1 mm: 80 m are many thousand tiles across.
+    config = SatelliteConfig(tiles=tiles(server, max_zoom=30), gsd_m=gsd_m, format="png")
+
+    table = satellite.run(workspace, config, ignore)
+
+    assert table["reason"].str.contains("tiles, more than 1,024: ask for coarser pixels").all()
+    assert server.asked == []
+
+
+def test_tiles_of_a_picture_are_bounded_by_their_pixels_too(workspace, server):
+    # 2^27 pixels are 32 tiles of 2048: 80 m at 8 mm are 5 tiles across, or 10.
+    config = SatelliteConfig(
+        tiles=tiles(server, max_zoom=30, tile_px=2048), gsd_m=0.008, format="png"
+    )
+
+    assert satellite.run(workspace, config, ignore)["reason"].str.contains("more than 32:").all()
+
+
 def test_the_largest_zoom_is_kept_to(workspace, server):
     # Zoom 16 has 1.6 m a pixel: the pictures stay at that.
     write_tiles(server.folder, 16)
