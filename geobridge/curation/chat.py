@@ -9,7 +9,6 @@ addresses; one that is there is never asked for again.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from geobridge.curation.http import read_secret
 from geobridge.errors import CurationError, MissingExtraError
 from geobridge.files import write_atomically
 from geobridge.model.config import Settings
@@ -113,7 +113,7 @@ class Chat:
         self._config = config
         self._response_format = response_format
         self._folder = folder
-        self._key = _key(config)
+        self._key = read_secret(config.key_variable) if config.key_variable else None
         self._client = OpenAI(
             # The client insists on a key; servers without keys ignore it.
             api_key=self._key or "none",
@@ -200,18 +200,6 @@ class Chat:
         if self._key:
             told = told.replace(self._key, "***")
         return told[:_LONGEST_REASON].rstrip(".")
-
-
-def _key(config: EndpointConfig) -> str | None:
-    if config.key_variable is None:
-        return None
-    key = os.environ.get(config.key_variable)
-    if not key:
-        raise CurationError(
-            f"the environment variable {config.key_variable} is not set: put the key for "
-            f"{config.base_url} into it, or leave `key_variable` out where none is needed."
-        )
-    return key
 
 
 def _request(

@@ -172,6 +172,25 @@ def is_set(variable: str) -> bool:
     return bool(os.environ.get(variable, "").strip())
 
 
+def read_secret(variable: str) -> str:
+    """The secret that a variable of the environment holds.
+
+    Raises:
+        CurationError: it is not set, or has characters that cannot be sent.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise CurationError(
+            f"the environment variable {variable} is not set: put the provider's secret into it, "
+            f"or leave out of the configuration what needs it."
+        )
+    if not (value.isascii() and value.isprintable()):
+        raise CurationError(
+            f"{variable} has characters that cannot be sent: copy the secret again."
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class Credential:
     """A secret of the environment: sent to one origin, over TLS, and written nowhere.
@@ -195,22 +214,8 @@ class Credential:
         return origin(url) == self.origin
 
     def value(self) -> str:
-        """The secret.
-
-        Raises:
-            CurationError: it is not set, or has characters that cannot be sent.
-        """
-        value = os.environ.get(self.variable, "").strip()
-        if not value:
-            raise CurationError(
-                f"{self.variable} is not set: put the provider's secret into this environment "
-                f"variable, or leave the provider out of the configuration."
-            )
-        if not (value.isascii() and value.isprintable()):
-            raise CurationError(
-                f"{self.variable} has characters that cannot be sent: copy the secret again."
-            )
-        return value
+        """The secret; raises as `read_secret` does."""
+        return read_secret(self.variable)
 
 
 def clear_torn(cache: Path) -> None:

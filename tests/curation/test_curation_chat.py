@@ -174,6 +174,20 @@ def test_a_key_that_is_not_set_is_asked_for(chat, monkeypatch):
 
     with pytest.raises(CurationError, match="the environment variable MY_KEY is not set"):
         chat(key_variable="MY_KEY")
+    monkeypatch.setenv("MY_KEY", " ")
+    with pytest.raises(CurationError, match="the environment variable MY_KEY is not set"):
+        chat(key_variable="MY_KEY")
+    monkeypatch.setenv("MY_KEY", "a\nb")
+    with pytest.raises(CurationError, match="MY_KEY has characters that cannot be sent"):
+        chat(key_variable="MY_KEY")
+
+
+def test_blanks_around_a_key_are_not_sent(chat, server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+
+    chat(key_variable="MY_KEY")
+
+    assert server.keys == [f"Bearer {KEY}"]
 
 
 @pytest.mark.parametrize(
