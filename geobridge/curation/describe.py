@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from geobridge.curation.anchor_report import ReportRow, report_page
 from geobridge.curation.anchors import (
@@ -125,6 +125,12 @@ class DescribeConfig(Settings):
     price: PriceConfig | None = None
     most_cost: float | None = Field(default=None, ge=0)
     shown: int = Field(default=100, ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_priced(self) -> Self:
+        if self.most_cost is not None and self.price is None:
+            raise ValueError("`most_cost` bounds nothing without `price`: give the price too")
+        return self
 
 
 @dataclass(frozen=True)

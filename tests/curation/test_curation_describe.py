@@ -455,6 +455,12 @@ def test_a_run_that_costs_too_much_does_not_begin(describe, server):
     assert not server.bodies
 
 
+def test_a_bound_of_costs_without_prices_is_refused():
+    endpoint = {"base_url": "http://localhost:1/v1", "model": "m"}
+    with pytest.raises(ValueError, match="`most_cost` bounds nothing without `price`"):
+        DescribeConfig.model_validate({"endpoint": endpoint, "most_cost": 0.0})
+
+
 def test_nothing_to_describe_is_an_error(describe, workspace):
     workspace.write("clean", pd.DataFrame({"place_id": ["p00"], "kept": [False]}))
 
