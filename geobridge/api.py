@@ -105,6 +105,7 @@ class Gallery:
         footprint_m: float = 100.0,
         stride_m: float = 25.0,
         text: bool = False,
+        whole_tiles: bool = False,
         batch_size: int = 32,
         progress: "Progress | None" = None,
     ) -> "Gallery":
@@ -118,10 +119,11 @@ class Gallery:
             model: embeds the references.
             view: where the pictures were taken from.
             out: the gallery's folder.
-            footprint_m: side of the ground windows cut from a raster, and of pictures whose
-                extent nobody states.
+            footprint_m: side of the ground windows cut from a raster or tiles, and of
+                pictures whose extent nobody states.
             stride_m: distance between neighbouring windows.
             text: whether the sentences of a table or places data set become references too.
+            whole_tiles: whether a folder of tiles gives its tiles, in place of windows over them.
             batch_size: pictures in one forward pass.
             progress: called with how many items are done, and of how many where known.
 
@@ -134,7 +136,14 @@ class Gallery:
 
         paths = [source] if isinstance(source, str | Path) else source
         sources = [
-            open_source(path, view, footprint_m=footprint_m, stride_m=stride_m, text=text)
+            open_source(
+                path,
+                view,
+                footprint_m=footprint_m,
+                stride_m=stride_m,
+                text=text,
+                whole_tiles=whole_tiles,
+            )
             for path in paths
         ]
         build_gallery(sources, model, out, batch_size=batch_size, progress=progress)

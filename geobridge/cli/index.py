@@ -37,16 +37,20 @@ def index(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "mini",
     footprint_m: Annotated[
         float,
-        typer.Option(help="Side of the windows cut from maps, and of pictures of unknown extent."),
+        typer.Option(
+            help="Side of the windows cut from maps and tiles, and of pictures of unknown extent."
+        ),
     ] = 100.0,
-    stride_m: Annotated[
-        float, typer.Option(help="Distance between neighbouring windows of a map.")
-    ] = 25.0,
+    stride_m: Annotated[float, typer.Option(help="Distance between neighbouring windows.")] = 25.0,
     min_valid: Annotated[
         float, typer.Option(help="Share of a window that must have data, 0..1.")
     ] = 0.5,
     text: Annotated[
         bool, typer.Option("--text", help="Index the sentences of tables and places, too.")
+    ] = False,
+    whole_tiles: Annotated[
+        bool,
+        typer.Option("--whole-tiles", help="Index a folder's tiles one by one, not windows."),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read pictures.")] = 2,
@@ -71,6 +75,7 @@ def index(
             stride_m=stride_m,
             min_valid=min_valid,
             text=text,
+            whole_tiles=whole_tiles,
         )
         for path, its_view in requests
     ]

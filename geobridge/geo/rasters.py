@@ -216,7 +216,7 @@ class RasterMap:
                 width = min(cells.shape[1] * cell_px, self.width - left)
                 height = min(cells.shape[0] * cell_px, self.height - top)
                 window = Window(left, top, width, height)
-                cells[:] = self._dataset().dataset_mask(window=window, out_shape=cells.shape) > 127
+                cells[:] = self._read_valid(window, cells.shape)
         except (RasterioError, OSError) as error:
             raise RasterError(
                 f"the mask of {self.path} cannot be read ({error}): get an intact copy of the "
@@ -487,10 +487,22 @@ class RasterMap:
     def _read_inside(
         self, window: Window, out_width: int, out_height: int
     ) -> tuple[Picture, npt.NDArray[np.bool_] | None]:
-        dataset = self._dataset()
-        # GDAL reduces by a whole factor (through overviews, where there are any), torch the rest:
-        # several times faster than GDAL's own resampling, and as good as Pillow's.
+        # Reduced by a whole factor while it is read (by GDAL through overviews, where there are
+        # any), by torch the rest: several times faster than GDAL's own resampling, and as good as
+        # Pillow's.
         factor = max(1, int(min(window.width / out_width, window.height / out_height) / 2))
+        image = resize(self._read_pixels(window, factor), out_height, out_width)
+        if not self._has_mask:
+            return image, None
+        valid = self._read_valid(window, (out_height, out_width))
+        if valid.all():
+            return image, None
+        image[~valid] = 0
+        return image, valid
+
+    def _read_pixels(self, window: Window, factor: int) -> Picture:
+        """Pixels inside the raster, (ceil(height / factor), ceil(width / factor), 3) uint8."""
+        dataset = self._dataset()
         shape = (math.ceil(window.height / factor), math.ceil(window.width / factor))
         kind = dataset.dtypes[self._bands[0] - 1]
         pixels = np.empty((*shape, len(self._bands)), kind)
@@ -502,14 +514,12 @@ class RasterMap:
             # Indices of a palette cannot be averaged.
             resampling=Resampling.nearest if self._is_palette else Resampling.average,
         )
-        image = _resize(self._to_rgb(dataset, pixels), out_height, out_width)
-        if not self._has_mask:
-            return image, None
-        valid = dataset.dataset_mask(window=window, out_shape=(out_height, out_width)) > 127
-        if valid.all():
-            return image, None
-        image[~valid] = 0
-        return image, valid
+        return self._to_rgb(dataset, pixels)
+
+    def _read_valid(self, window: Window, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """Which pixels inside the raster have data, sampled at a shape."""
+        mask = self._dataset().dataset_mask(window=window, out_shape=shape)
+        return np.asarray(mask > 127)
 
     def _sample_north_up(
         self, window: RasterWindow, size: int | None
@@ -641,7 +651,7 @@ def _readable_bands(dataset: DatasetReader, path: str) -> list[int]:
     return bands
 
 
-def _resize(image: Picture, height: int, width: int) -> Picture:
+def resize(image: Picture, height: int, width: int) -> Picture:
     """(H, W, 3) uint8 to (height, width, 3), bicubic with antialiasing."""
     if image.shape[:2] == (height, width):
         return image

@@ -5,9 +5,8 @@ The scheme is OGC's WebMercatorQuad, known as XYZ or slippy map: y grows southwa
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import morecantile
 from morecantile import Tile
@@ -25,6 +24,9 @@ MAX_LATITUDE = math.degrees(math.atan(math.sinh(math.pi)))
 """Where the square of the web map ends, in degrees north and south."""
 
 _AROUND_M = 2 * math.pi * float(WGS84.a)
+
+# Side of the blocks of tiles of which neighbouring ones are one place.
+_BLOCK = 16
 
 _FLAT_NAME = re.compile(r"(?:^|.*/)(\d{1,2})_(\d+)_(\d+)\.\w+$")
 _NESTED_NAME = re.compile(r"(?:^|.*/)(\d{1,2})/(\d+)/(\d+)\.\w+$")
@@ -105,42 +107,60 @@ def _exists(x: int, y: int, z: int) -> bool:
     return 0 <= z <= MAX_ZOOM and 0 <= x < 2**z and 0 <= y < 2**z
 
 
-def mosaic_of_tiles(files: Mapping[Tile, Path], tile_px: int) -> str:
-    """One raster of many tiles of one zoom, as the text of a GDAL virtual raster (VRT).
+def finest_tiles(files: Iterable[Path]) -> dict[Tile, Path]:
+    """The tiles of the highest zoom among files named after tiles, the first file of each."""
+    tiles: dict[Tile, Path] = {}
+    for file in files:
+        tile = parse_tile_path(file)
+        if tile is not None:
+            tiles.setdefault(tile, file)
+    finest = max((tile.z for tile in tiles), default=0)
+    return {tile: file for tile, file in tiles.items() if tile.z == finest}
 
-    rasterio opens it in place of a path. Where there is no tile it has no data.
+
+def tile_groups(files: Mapping[Tile, Path]) -> list[dict[Tile, Path]]:
+    """Tiles of one zoom parted into places: far apart, they had better not share one raster.
+
+    Tiles less than 16 columns and rows apart are of one place, those 32 apart are not, unless
+    others lie between them.
 
     Args:
-        files: the tile each file shows.
-        tile_px: pixels a side of every tile.
+        files: the tile each file shows, all of one zoom.
+
+    Returns:
+        The groups from the north, each with columns that are continuous: across the antimeridian
+        they go on beyond 2^z - 1, as those of `tiles_over` do.
     """
-    west, north = min(tile.x for tile in files), min(tile.y for tile in files)
-    across = max(tile.x for tile in files) - west + 1
-    down = max(tile.y for tile in files) - north + 1
-    corner = _GRID.xy_bounds(Tile(west, north, next(iter(files)).z))
-    pixel_m = (corner.right - corner.left) / tile_px
-    bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{color}</ColorInterp>'
-        f"{_sources(files, str(number), west, north, tile_px)}</VRTRasterBand>"
-        for number, color in enumerate(("Red", "Green", "Blue"), 1)
-    )
-    mask = _sources(files, "mask,1", west, north, tile_px)
-    return (
-        f'<VRTDataset rasterXSize="{across * tile_px}" rasterYSize="{down * tile_px}">'
-        f"<SRS>EPSG:3857</SRS><GeoTransform>{corner.left!r},{pixel_m!r},0,{corner.top!r},0,"
-        f"{-pixel_m!r}</GeoTransform>"
-        f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>'
-        f"{bands}</VRTDataset>"
-    )
+    blocks: dict[tuple[int, int], list[Tile]] = {}
+    for tile in files:
+        blocks.setdefault((tile.x // _BLOCK, tile.y // _BLOCK), []).append(tile)
+    z = next(iter(files)).z if files else 0
+    around = max(1, 2**z // _BLOCK)
+    groups = []
+    while blocks:
+        waiting, members = [next(iter(blocks))], []
+        while waiting:
+            x, y = waiting.pop()
+            if (x, y) not in blocks:
+                continue
+            members += blocks.pop((x, y))
+            beside = [((x + dx) % around, y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+            waiting += [block for block in beside if block in blocks]
+        groups.append(_continuous({tile: files[tile] for tile in members}, 2**z))
+    return sorted(groups, key=lambda group: (corner_of(group).y, corner_of(group).x))
 
 
-def _sources(files: Mapping[Tile, Path], band: str, west: int, north: int, tile_px: int) -> str:
-    """Where the pixels of one band come from."""
-    return "".join(
-        f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(path.resolve()))}'
-        f"</SourceFilename><SourceBand>{band}</SourceBand>"
-        f'<SrcRect xOff="0" yOff="0" xSize="{tile_px}" ySize="{tile_px}"/>'
-        f'<DstRect xOff="{(tile.x - west) * tile_px}" yOff="{(tile.y - north) * tile_px}" '
-        f'xSize="{tile_px}" ySize="{tile_px}"/></SimpleSource>'
-        for tile, path in files.items()
-    )
+def corner_of(tiles: Iterable[Tile]) -> Tile:
+    """The tile in the top left corner of the rectangle around tiles of one zoom."""
+    tiles = list(tiles)
+    return Tile(min(tile.x for tile in tiles), min(tile.y for tile in tiles), tiles[0].z)
+
+
+def _continuous(files: Mapping[Tile, Path], around: int) -> dict[Tile, Path]:
+    """Columns counted eastwards from the widest gap; around the whole earth, from 0."""
+    columns = sorted({tile.x for tile in files})
+    gaps = [(column - columns[n - 1] - 1) % around for n, column in enumerate(columns)]
+    west = columns[gaps.index(max(gaps))]
+    return {
+        Tile(west + (tile.x - west) % around, tile.y, tile.z): file for tile, file in files.items()
+    }

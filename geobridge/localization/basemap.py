@@ -1,7 +1,7 @@
 """The ground around an answer, painted from the references themselves.
 
 No tile server and no network: rasters are read where they lie, decimated to the size of the
-picture; tiles and photos are laid on their footprints.
+picture, mosaics of tiles as the tiles there; tiles and photos are laid on their footprints.
 """
 
 import math
@@ -24,7 +24,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from geobridge.errors import GeoBridgeError
-from geobridge.gallery.sources.files import picture_path
+from geobridge.gallery.sources.files import is_tile_corner, open_map, picture_path
 from geobridge.geo.distance import LocalFrame
 from geobridge.geo.rasters import color_bands, open_dataset
 from geobridge.imagery.decode import read_image
@@ -136,8 +136,12 @@ def paint_basemap(estimate: Estimate, metadata: pa.Table, size_px: int) -> Basem
     pictures = [row for row in rows if row["window"] is None]
     _paint_pictures(basemap, [row for row in pictures if row["ref_id"] in first])
     windows = [row for row in rows if row["window"] is not None]
-    for path in dict.fromkeys(picture_path(row["source"], row["path"]) for row in windows):
-        _attempt(basemap, path, partial(_paint_raster, basemap, path))
+    for source, path in dict.fromkeys((row["source"], row["path"]) for row in windows):
+        file = picture_path(source, path)
+        if is_tile_corner(path):
+            _attempt(basemap, file, partial(_paint_mosaic, basemap, source, path))
+        else:
+            _attempt(basemap, file, partial(_paint_raster, basemap, file))
     _paint_pictures(basemap, [row for row in pictures if row["ref_id"] not in first])
     return basemap
 
@@ -249,6 +253,14 @@ def _paint_raster(basemap: Basemap, path: Path) -> None:
     rgb = _from_palette(pixels[0], colors) if colors else _eight_bit(pixels, shown)
     layer = np.broadcast_to(rgb, (3, *shown.shape)).transpose(1, 2, 0)
     basemap.paint_below(Image.fromarray(np.ascontiguousarray(layer)), shown)
+
+
+def _paint_mosaic(basemap: Basemap, source: str, path: str) -> None:
+    """What tiles hold of the scene."""
+    scene = basemap.scene
+    with open_map(source, path) as tiles:
+        pixels, shown = tiles.read_north_up(scene.lat, scene.lon, scene.width_m, scene.size_px)
+    basemap.paint_below(Image.fromarray(pixels), shown)
 
 
 def _from_palette(indices: NDArray[Any], colors: Mapping[int, Sequence[int]]) -> NDArray[np.uint8]:

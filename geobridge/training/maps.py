@@ -9,8 +9,9 @@ Where several maps show one place (several dates, say), the drone may look at an
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from torch import Tensor
 from geobridge.errors import RasterError, TrainingError
 from geobridge.geo.distance import LocalFrame
 from geobridge.geo.rasters import RasterMap, open_dataset
-from geobridge.geo.tiles import mosaic_of_tiles, parse_tile_path
+from geobridge.geo.tiles import corner_of, finest_tiles, parse_tile_path, tile_groups
+from geobridge.imagery.mosaics import TileMap
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.progress import Report
 from geobridge.training.batch import Batch
@@ -59,7 +61,7 @@ class _Layer:
 
     Attributes:
         name: what to call it in an error.
-        source: what rasterio opens.
+        open: opens it.
         frame: metres east and north of the map's centre.
         west_m: left edge in the frame.
         north_m: top edge in the frame.
@@ -74,7 +76,7 @@ class _Layer:
     """
 
     name: str
-    source: str
+    open: Callable[[], RasterMap]
     frame: LocalFrame
     west_m: float
     north_m: float
@@ -156,8 +158,8 @@ class MapSource:
         self.looks: LooksConfig = settings.looks
         self.footprint_m = settings.footprint_m
         self.size = _side_of(preprocess)
-        sources = [source for path in maps for source in _find_maps(path)]
-        surveyed = [_survey(name, source, self.footprint_m) for name, source in sources]
+        found = [one for path in maps for one in _find_maps(path)]
+        surveyed = [_survey(name, opening, self.footprint_m) for name, opening in found]
         self._layers = [layer for layer in surveyed if layer.has_footprints]
         self.left_out = [layer.name for layer in surveyed if not layer.has_footprints]
         if not self._layers:
@@ -167,7 +169,7 @@ class MapSource:
             )
         if self.left_out:
             self.name += f" without {_named(self.left_out)} (no whole footprint with data)"
-        native_px = self.footprint_m / min(_gsd_m(layer.source) for layer in self._layers)
+        native_px = self.footprint_m / min(_gsd_m(layer.open) for layer in self._layers)
         held_px = settings.pixels or _OVERSAMPLING * self.size
         # Pixels of a footprint as held, and of the square around it that looks may show.
         self._held_px = math.ceil(min(held_px, native_px))
@@ -332,7 +334,7 @@ class MapSource:
         side_m = self._patch_px * self.gsd_m
         # Opened anew for each batch: a handle must not be shared with a forked worker.
         out = np.empty((len(lat), 3, self._patch_px, self._patch_px), np.uint8)
-        with RasterMap(layer.source) as raster:
+        with layer.open() as raster:
             for patch, y, x in zip(out, lat, lon, strict=True):
                 pixels, valid = raster.read_north_up(y, x, side_m, self._patch_px)
                 patch[:] = pixels.transpose(2, 0, 1)
@@ -350,7 +352,7 @@ class MapSource:
         height, width = self._shape(layer)
         pixels = np.zeros((3, height, width), np.uint8)
         valid = np.zeros((height, width), np.bool_)
-        with RasterMap(layer.source) as raster:
+        with layer.open() as raster:
             for part, block, seen in _blocks(raster, layer, (height, width), self.gsd_m):
                 pixels[:, part[0], part[1]] = block.transpose(2, 0, 1)
                 valid[part] = seen
@@ -382,16 +384,17 @@ def _side_of(preprocess: Mapping[View, Preprocess]) -> int:
     return sides.pop()
 
 
-def _find_maps(path: Path) -> list[tuple[str, str]]:
-    """Name and source (for rasterio) of each map that a path holds."""
+def _find_maps(path: Path) -> Sequence[tuple[str, Callable[[], RasterMap]]]:
+    """Name of each map that a path holds, and what opens it."""
     if not path.is_dir():
-        return [(str(path), str(path))]
+        return [(str(path), partial(RasterMap, path))]
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES)
-    tiles = {tile: file for file in files if (tile := parse_tile_path(file))}
-    if len(tiles) > len(files) / 2:
-        finest = max(tile.z for tile in tiles)
-        return [(str(path), _mosaic({t: file for t, file in tiles.items() if t.z == finest}))]
-    maps = [(str(file), str(file)) for file in files if _has_crs(file)]
+    if sum(parse_tile_path(file) is not None for file in files) > len(files) / 2:
+        groups = tile_groups(finest_tiles(files))
+        return [
+            (_name(path, group, len(groups)), partial(TileMap, group, path)) for group in groups
+        ]
+    maps = [(str(file), partial(RasterMap, file)) for file in files if _has_crs(file)]
     if not maps:
         raise RasterError(
             f"{path} holds no georeferenced raster: name GeoTIFFs, a folder of them, or a folder "
@@ -400,9 +403,9 @@ def _find_maps(path: Path) -> list[tuple[str, str]]:
     return maps
 
 
-def _mosaic(tiles: Mapping[Tile, Path]) -> str:
-    with open_dataset(next(iter(tiles.values()))) as first:
-        return mosaic_of_tiles(tiles, first.width)
+def _name(folder: Path, tiles: Mapping[Tile, Path], groups: int) -> str:
+    corner = corner_of(tiles)
+    return str(folder) if groups == 1 else f"{folder} from {corner.z}/{corner.x}/{corner.y}"
 
 
 def _has_crs(path: Path) -> bool:
@@ -413,14 +416,14 @@ def _has_crs(path: Path) -> bool:
         return False
 
 
-def _gsd_m(source: str) -> float:
-    with RasterMap(source) as raster:
+def _gsd_m(opening: Callable[[], RasterMap]) -> float:
+    with opening() as raster:
         return raster.gsd_m
 
 
-def _survey(name: str, source: str, footprint_m: float) -> _Layer:
+def _survey(name: str, opening: Callable[[], RasterMap], footprint_m: float) -> _Layer:
     """Where a map lies, and which footprints of it have data."""
-    with RasterMap(source) as raster:
+    with opening() as raster:
         west, south, east, north = raster.bounds
         width_deg = (east - west) % 360
         middle = LocalFrame((south + north) / 2, (west + width_deg / 2 + 180) % 360 - 180)
@@ -430,7 +433,7 @@ def _survey(name: str, source: str, footprint_m: float) -> _Layer:
         x, y = middle.to_metric(lon, lat)
         cell_m = footprint_m / _CELLS
         layer = _Layer(
-            name, source, middle, float(x.min()), float(y.max()), float(np.ptp(x)),
+            name, opening, middle, float(x.min()), float(y.max()), float(np.ptp(x)),
             float(np.ptp(y)), np.zeros((0, 0), np.float32), cell_m,
         )  # fmt: skip
         # A cell that juts out of the map by rounding holds no ground: leave it away.

@@ -210,7 +210,7 @@ def test_ctrl_c_says_how_to_continue_and_continuing_completes(
         embed(*arguments)
 
     options = ("index", photos, "--view", "satellite", "--out", tmp_path / "g",
-               "--model", one_eyed_checkpoint, "--batch-size", 4)  # fmt: skip
+               "--whole-tiles", "--model", one_eyed_checkpoint, "--batch-size", 4)  # fmt: skip
     monkeypatch.setattr(build, "_embed", interrupted)
     done = run(*options)
     assert done.exit_code == 130
@@ -470,7 +470,8 @@ def test_a_real_ctrl_c_ends_with_130_and_the_next_run_completes(one_eyed_checkpo
         Image.fromarray(np.roll(noise, x, axis=1)).save(tiles / f"18_{140000 + x}_90000.bmp")
     out = tmp_path / "g"
     command = [sys.executable, "-m", "geobridge.cli.app", "index", tiles, "--view", "satellite",
-               "--out", out, "--model", one_eyed_checkpoint, "--batch-size", "1"]  # fmt: skip
+               "--whole-tiles", "--out", out, "--model", one_eyed_checkpoint,
+               "--batch-size", "1"]  # fmt: skip
     command = [str(part) for part in command]
     # A shell's background jobs inherit an ignored SIGINT, which a person at a terminal has not.
     inherited = signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -20,8 +20,8 @@ pytestmark = [
 ]
 
 
-def index(model, out, *requests):
-    sources = [open_source(DATA / path, view, stride_m=100) for path, view in requests]
+def index(model, out, *requests, **options):
+    sources = [open_source(DATA / path, view, stride_m=100, **options) for path, view in requests]
     summary = build_gallery(sources, model, out)
     return summary, GalleryStore.open(out)
 
@@ -45,7 +45,7 @@ def test_a_map_and_the_photos_taken_over_it(tmp_path, model):
 
 
 def test_tiles_lie_where_their_table_says(tmp_path, model):
-    _, tiles = index(model, tmp_path / "tiles", ("ariel/satellite", "satellite"))
+    _, tiles = index(model, tmp_path / "tiles", ("ariel/satellite", "satellite"), whole_tiles=True)
     _, table = index(model, tmp_path / "table", ("ariel/satellite.csv", "satellite"))
     assert len(tiles) == len(table) == 132
     by_name = {Path(r.path).name: r for r in references(table.metadata(), range(132))}

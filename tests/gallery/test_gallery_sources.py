@@ -13,6 +13,7 @@ from PIL import Image
 
 from geobridge.errors import PlacesError, RasterError, SourceError
 from geobridge.gallery.sources import ReferenceItem, Skipped, open_source
+from geobridge.gallery.sources.items import LeftOutError
 from geobridge.geo.footprint import footprint_around, size_m
 from geobridge.places.place import Place
 from geobridge.places.table import write_places
@@ -127,7 +128,7 @@ def test_a_folder_of_maps_passes_over_a_bad_one(tmp_path):
 @pytest.mark.parametrize("name", ["1/1/0.png", "1_1_0.png"])
 def test_a_tile_covers_the_ground_its_name_says(tmp_path, name):
     write_picture(tmp_path / name)
-    source = open_source(tmp_path, "satellite")
+    source = open_source(tmp_path, "satellite", whole_tiles=True)
     [item], _ = read_all(source)
     assert source.kind == "tiles"
     # The north-eastern quarter of the web map: from the equator to atan(sinh(pi)).
@@ -144,13 +145,104 @@ def test_files_among_tiles_that_are_none_are_noted(tmp_path):
     write_picture(tmp_path / "3" / "1" / "99.png")
     (tmp_path / "metadata.json").write_text("{}")
     (tmp_path / ".DS_Store").write_text("")
-    items, left_out = read_all(open_source(tmp_path, "satellite"))
+    items, left_out = read_all(open_source(tmp_path, "satellite", whole_tiles=True))
     assert len(items) == 5
-    assert {(s.path, s.reason) for s in left_out} == {
+    strange = {
         ("legend.png", "not named like a tile"),
         ("3/1/99.png", "not named like a tile"),
         ("metadata.json", "not a picture"),
     }
+    assert {(s.path, s.reason) for s in left_out} == strange
+    write_picture(tmp_path / "2" / "0" / "0.png")
+    write_picture(tmp_path / "3_1_1.png")
+    source = open_source(tmp_path, "satellite", footprint_m=5e6, stride_m=2.5e6)
+    items, left_out = read_all(source)
+    assert {item.path for item in items} == {"3/1/1"}
+    assert {(s.path, s.reason) for s in left_out} == strange | {
+        ("2/0/0.png", "tile of a coarser zoom"),
+        # The folder's own files come first, and the second of a tile is left out.
+        ("3/1/1.png", "listed twice"),
+    }
+    assert source.total() == len(items) + len(left_out)
+    done = {one.ref_id for one in (*items[1:], *left_out[1:])}
+    assert [one.ref_id for one in source.items(done)] == [left_out[0].ref_id, items[0].ref_id]
+
+
+def write_tiles(folder, picture, west, north):
+    """A picture as tiles of 32 pixels at zoom 18; at the equator they are 153 m wide."""
+    folder.mkdir(exist_ok=True)
+    for row in range(picture.shape[0] // 32):
+        for column in range(picture.shape[1] // 32):
+            part = picture[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+            Image.fromarray(part).save(folder / f"18_{west + column}_{north + row}.png")
+
+
+def test_tiles_are_cut_into_overlapping_windows_like_a_map(tmp_path):
+    picture = noise(64, 96)
+    write_tiles(tmp_path, picture, 2**17, 2**17 - 2)
+    (tmp_path / f"18_{2**17 + 1}_{2**17 - 1}.png").unlink()
+    # A pixel is 4.78 m: windows of 24 pixels every 12, the last flush with the edge.
+    options = {"footprint_m": 24 * 4.777, "stride_m": 12 * 4.777, "min_valid": 0.6}
+    source = open_source(tmp_path, "satellite", **options)
+    items, left_out = read_all(source)
+    assert source.kind == "mosaic"
+    assert left_out == []
+    assert source.total() == len(items) == 5 * 7
+    assert [item.window[:2] for item in items[:8]] == [
+        (0, 0), (12, 0), (24, 0), (36, 0), (48, 0), (60, 0), (72, 0), (0, 12),
+    ]  # fmt: skip
+    has_data = np.ones((64, 96), bool)
+    has_data[32:, 32:64] = False
+    refused = 0
+    for item in items:
+        assert item.path == f"18/{2**17}/{2**17 - 2}"
+        column, row, width, height = item.window
+        assert (width, height) == (24, 24)
+        # At the equator Mercator's degrees are the same both ways, to a millionth.
+        degrees = 360 / 2**18 / 32
+        assert item.lon == pytest.approx((column + 12) * degrees, abs=1e-8)
+        assert item.lat == pytest.approx((64 - row - 12) * degrees, abs=1e-6)
+        cut = slice(row, row + height), slice(column, column + width)
+        if has_data[cut].mean() < 0.6:
+            refused += 1
+            with pytest.raises(LeftOutError, match="no data"):
+                item.load()
+        else:
+            expected = np.where(has_data[cut][..., None], picture[cut], 0)
+            np.testing.assert_array_equal(item.load(), expected)
+    assert 0 < refused < len(items)
+    source.close()
+
+
+def test_tiles_of_places_far_apart_are_maps_of_their_own(tmp_path):
+    write_tiles(tmp_path, noise(64, 64, 1), 2**17, 2**17)
+    write_tiles(tmp_path, noise(64, 64, 2), 5, 2**17)
+    write_tiles(tmp_path, noise(32, 32, 3), 90_000, 2**17 + 3)
+    source = open_source(tmp_path, "satellite", footprint_m=300, stride_m=300)
+    items, left_out = read_all(source)
+    assert left_out == []
+    assert {item.path for item in items} == {
+        f"18/{x}/{y}" for x, y in ((2**17, 2**17), (5, 2**17), (90_000, 2**17 + 3))
+    }
+    assert len(items) == source.total() < 12
+    # Ten times as wide as the smallest place is too wide for it, and for it alone.
+    source = open_source(tmp_path, "satellite", footprint_m=1600, stride_m=1600)
+    items, left_out = read_all(source)
+    assert len(items) == 2
+    [narrow] = left_out
+    assert (narrow.outcome, narrow.path) == ("unreadable", f"18/90000/{2**17 + 3}")
+    assert "far wider" in narrow.detail
+    assert source.total() == 3
+
+
+def test_windows_that_tiles_cannot_give_are_refused_before_anything_is_begun(tmp_path):
+    write_tiles(tmp_path, noise(32, 32), 2**17, 2**17)
+    with pytest.raises(RasterError, match="smaller than 2 pixels"):
+        open_source(tmp_path, "satellite", footprint_m=5)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(RasterError, match="no tile of"):
+        open_source(tmp_path, "satellite")
 
 
 # Tables

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import shapely
 from gallery_fakes import FakeModel, embed_cells, noise, write_map
+from PIL import Image
 
-from geobridge.errors import GalleryError
+from geobridge.errors import GalleryError, RasterError
 from geobridge.gallery.build import build_gallery
 from geobridge.gallery.sources import open_source, read_reference
 from geobridge.gallery.store import GalleryStore, references
@@ -69,6 +70,24 @@ def test_the_picture_of_a_reference_can_be_read_again(whole):
         column, top = (int(number) for number in row.window[:2])
         expected = whole[1][top : top + 100, column : column + 100]
         np.testing.assert_array_equal(read_reference(row), expected)
+
+
+def test_windows_over_tiles_can_be_read_again_as_long_as_the_tiles_lie_so(tmp_path, model):
+    picture, folder = noise(64, 64), tmp_path / "tiles"
+    folder.mkdir()
+    for x, y in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        part = picture[32 * y : 32 * y + 32, 32 * x : 32 * x + 32]
+        Image.fromarray(part).save(folder / f"18_{500 + x}_{2**17 + y}.png")
+    build_gallery([open_source(folder, "satellite")], model, tmp_path / "g")
+    rows = references(GalleryStore.open(tmp_path / "g").metadata(), [0, 17])
+    for row in rows:
+        assert (row.source, row.path) == (str(folder), f"18/500/{2**17}")
+        column, top, width, height = (int(number) for number in row.window)
+        expected = picture[top : top + height, column : column + width]
+        np.testing.assert_array_equal(read_reference(row), expected)
+    Image.fromarray(noise(32, 32)).save(folder / f"18_499_{2**17}.png")
+    with pytest.raises(RasterError, match=r"no longer begin at 18/500/131072: .* new gallery"):
+        read_reference(rows[0])
 
 
 def test_the_copy_of_the_metadata_opens_as_geoparquet(whole):

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
-from PIL import Image
 from rasterio.warp import transform_bounds
 
 from geobridge.errors import SourceError
@@ -14,7 +12,6 @@ from geobridge.geo.distance import distance_m
 from geobridge.geo.footprint import footprint_from_bounds
 from geobridge.geo.tiles import (
     Tile,
-    mosaic_of_tiles,
     parse_tile_path,
     tile_bounds,
     tiles_over,
@@ -87,29 +84,6 @@ def test_other_files_are_no_tiles(path):
 def test_tiles_that_do_not_exist_have_no_bounds(x, y, z):
     with pytest.raises(SourceError, match=f"x={x}, y={y} at zoom {z}"):
         tile_bounds(x, y, z)
-
-
-def test_tiles_become_one_raster_without_data_where_one_is_missing(tmp_path):
-    colors = {(8, 5): (200, 0, 0), (9, 6): (0, 0, 200)}
-    files = {}
-    for (x, y), color in colors.items():
-        path = tmp_path / f"18_{156700 + x}_{106350 + y}.png"
-        Image.new("RGB", (16, 16), color).save(path)
-        files[Tile(156700 + x, 106350 + y, 18)] = path
-
-    with rasterio.open(mosaic_of_tiles(files, 16)) as dataset:
-        pixels, valid = dataset.read(), dataset.dataset_mask() > 0
-        west, south, east, north = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
-
-    # Two tiles on the diagonal of a square of four.
-    assert pixels.shape == (3, 32, 32)
-    assert (pixels[:, :16, :16].max(axis=(1, 2)) == (200, 0, 0)).all()
-    assert (pixels[:, 16:, 16:].min(axis=(1, 2)) == (0, 0, 200)).all()
-    assert valid[:16, :16].all()
-    assert not valid[:16, 16:].any()
-    first, last = tile_bounds(156708, 106355, 18), tile_bounds(156709, 106356, 18)
-    assert (west, north) == pytest.approx((first[0], first[3]), abs=1e-9)
-    assert (east, south) == pytest.approx((last[2], last[1]), abs=1e-9)
 
 
 @pytest.mark.parametrize("z", [3, 12, 18])

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import re
 
@@ -127,6 +128,23 @@ def test_a_raster_is_painted_where_it_lies(town_gallery, town_picture, town_posi
         at = basemap.scene.pixels(*town_position(x + 0.5, y + 0.5)[::-1])[0].astype(int)
         seen = np.array(basemap.image.getpixel(tuple(at.tolist())), int)
         assert np.abs(seen - town_picture[y, x]).max() < 30
+
+
+def test_windows_over_tiles_are_painted_where_the_tiles_lie(tmp_path):
+    # At the equator a tile of zoom 18 is 152.9 m wide: red west of the meridian, blue east.
+    for x, color in ((2**17 - 1, (255, 0, 0)), (2**17, (0, 0, 255))):
+        Image.new("RGB", (64, 64), color).save(tmp_path / f"18_{x}_{2**17}.png")
+    one = candidate(-0.0006, 0.0, path=f"18/{2**17 - 1}/{2**17}", source=str(tmp_path))
+    one = dataclasses.replace(one, window=(40, 10, 42, 42))
+    basemap = paint_basemap(estimate([one], lat=-0.0006, lon=0.0), rows([one]), 200)
+    assert basemap.problems == []
+    for east_m, color in ((-60, (255, 0, 0)), (-10, (255, 0, 0)), (10, (0, 0, 255))):
+        at = basemap.scene.pixels(*LocalFrame(-0.0006, 0.0).to_lonlat(east_m, 0.0))[0]
+        assert basemap.image.getpixel(tuple(at.astype(int).tolist())) == color
+    # The tiles begin at the equator, 66 m north of the middle.
+    north = basemap.scene.pixels(*LocalFrame(-0.0006, 0.0).to_lonlat(-20.0, [60.0, 72.0]))
+    covered = [basemap.covered[int(y), int(x)] for x, y in north]
+    assert covered == [True, False]
 
 
 def test_a_reference_that_is_gone_is_told_and_stops_nothing(tmp_path):

@@ -12,7 +12,7 @@ from geobridge.gallery.sources.photos import PhotoSource
 from geobridge.gallery.sources.places import PlacesSource
 from geobridge.gallery.sources.raster import RasterSource
 from geobridge.gallery.sources.table import TABLE_SUFFIXES, TableSource
-from geobridge.gallery.sources.tiles import TileSource
+from geobridge.gallery.sources.tiles import MosaicSource, TileSource
 from geobridge.geo.rasters import open_dataset
 from geobridge.geo.tiles import parse_tile_path
 from geobridge.imagery.files import is_picture_name, list_files
@@ -41,17 +41,19 @@ def open_source(
     stride_m: float = 25.0,
     min_valid: float = 0.5,
     text: bool = False,
+    whole_tiles: bool = False,
 ) -> Source:
     """Tell what a path holds and open it as a source of references.
 
     Args:
         path: a raster, a table, a photo, or a folder of maps, tiles, photos or places.
         view: what its pictures show, where it does not matter what the path holds.
-        footprint_m: side of the windows cut from a raster; of the square around a position
-            that does not say what ground its picture covers.
-        stride_m: ground distance between the centres of neighbouring windows of a raster.
-        min_valid: share of a raster's window, 0..1, that must have data.
+        footprint_m: side of the windows cut from a raster or tiles; of the square around a
+            position that does not say what ground its picture covers.
+        stride_m: ground distance between the centres of neighbouring windows.
+        min_valid: share of a window, 0..1, that must have data.
         text: whether to index the sentences of a table or a places data set too.
+        whole_tiles: whether a folder of tiles gives its tiles, in place of windows over them.
 
     Raises:
         SourceError: there is nothing, nothing known, or an option cannot be.
@@ -74,7 +76,11 @@ def open_source(
     if text:
         raise SourceError(f"{path} holds no texts: index a table or a places data set with them.")
     if path.is_dir() and sum(_is_tile(name) for name in pictures) > len(pictures) / 2:
-        return TileSource(path, view)
+        if whole_tiles:
+            return TileSource(path, view)
+        return MosaicSource(
+            path, view, footprint_m=footprint_m, stride_m=stride_m, min_valid=min_valid
+        )
     if _is_map(path, pictures):
         return RasterSource(
             path, view, footprint_m=footprint_m, stride_m=stride_m, min_valid=min_valid

@@ -28,6 +28,7 @@ NO_PATH = "no path"
 NO_PICTURE = "no picture of this view"
 LISTED_TWICE = "listed twice"
 NOT_A_TILE = "not named like a tile"
+COARSE_TILE = "tile of a coarser zoom"
 UNREADABLE = "unreadable picture"
 MISSING = "missing file"
 CLOSED_FOLDER = "folder may not be read"
@@ -51,7 +52,8 @@ class ReferenceItem:
         ref_id: the same for the same item in every run: see `reference_id`.
         footprint: ground covered, polygon in lon, lat with continuous longitudes.
         source: absolute path of the file or folder it comes from.
-        path: where in a folder or table it is; the file's name for a raster.
+        path: where in a folder or table it is; the file's name for a raster; for a window over
+            tiles the one in the corner that its pixels are counted from, as `z/x/y`.
         load: reads the picture (H, W, 3) uint8, or the sentence of a text; raises
             `LeftOutError` where there is nothing to embed, `GeoBridgeError` where it is broken.
         window: column, row, width and height in pixels of a raster, None for whole pictures.

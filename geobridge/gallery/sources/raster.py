@@ -45,10 +45,13 @@ class RasterSource(Source):
         self.stride_m = float(stride_m)
         self.min_valid = float(min_valid)
         # A map that falls out of the cache is closed when the last reader lets go of it.
-        self._map = lru_cache(maxsize=_OPEN_MAPS)(RasterMap)
+        self._map = lru_cache(maxsize=_OPEN_MAPS)(self._open)
         if self.path.is_file():
             # Refused here, nothing is begun that could never be finished.
-            self._map(self.path).check_windows(self.footprint_m, self.stride_m)
+            self._map(self.path.name).check_windows(self.footprint_m, self.stride_m)
+
+    def _open(self, path: str) -> RasterMap:
+        return RasterMap(picture_path(self.path, path))
 
     @property
     def settings(self) -> dict[str, float | int | bool | str]:
@@ -87,10 +90,10 @@ class RasterSource(Source):
         """Windows of the map; of a folder of maps only opening them all would tell."""
         if self.path.is_dir():
             return None
-        return self._map(self.path).window_count(self.footprint_m, self.stride_m)
+        return self._map(self.path.name).window_count(self.footprint_m, self.stride_m)
 
     def _windows(self, path: str, done: Container[str]) -> Iterator[ReferenceItem]:
-        raster = self._map(picture_path(self.path, path))
+        raster = self._map(path)
         for window in raster.windows(self.footprint_m, self.stride_m):
             pixels = (window.col_off, window.row_off, window.width, window.height)
             key = " ".join(f"{number:.3f}" for number in pixels)
@@ -109,7 +112,7 @@ class RasterSource(Source):
                 )
 
     def _read(self, path: str, window: RasterWindow) -> Image:
-        raster = self._map(picture_path(self.path, path))
+        raster = self._map(path)
         image, valid = raster.read(window, read_size(window))
         if valid < self.min_valid:
             raise LeftOutError(NO_DATA, f"{valid:.0%} of the window")
