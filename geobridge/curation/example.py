@@ -8,9 +8,11 @@
 Everything is drawn here: no network and no data are needed to see all stages run.
 """
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 
+from geobridge.errors import WorldError
 from geobridge.files import write_atomically
 from geobridge.progress import Step, silent
 from geobridge.world.planet import Town
@@ -25,9 +27,9 @@ _YEAR = 2024
 
 # As text, for its remarks: it is the first configuration that people read.
 _TEXT = """\
-# {town}, a town of the simulated planet. Run where {folder} is:
+# {town}, a town of the simulated planet. Run where "{folder}" is:
 #
-#     geobridge curate {folder}/{config} --out town
+#     geobridge curate "{folder}/{config}" --out town
 
 seeds:
   rasters: ["{folder}/drone.tif"]
@@ -71,9 +73,14 @@ def write_example(town: str, out: str | Path, *, photos: int = 12, step: Step = 
 
     Raises:
         WorldError: there is no such town, it has no room for so many photos, or `out` cannot be
-            written.
+            written or holds something.
     """
     where, out = open_town(town), Path(out)
+    if out.is_dir() and any(out.iterdir()):
+        raise WorldError(
+            f"{out} holds something, and a survey would mix with it: name another folder with "
+            f"--out, or delete it."
+        )
     write_walk(
         where, out / "photos", count=photos, height=_HEIGHT_PX, date=STREET_DATE,
         progress=step("taking photos"),
@@ -87,7 +94,8 @@ def write_example(town: str, out: str | Path, *, photos: int = 12, step: Step = 
     config = out / CONFIG
     text = _TEXT.format(
         town=where.name,
-        folder=out.as_posix(),
+        # Within quotation marks, where YAML reads the same signs as JSON.
+        folder=json.dumps(out.as_posix(), ensure_ascii=False)[1:-1],
         config=CONFIG,
         who="the simulated planet",
         drone_date=_day(where, DRONE_DATE),

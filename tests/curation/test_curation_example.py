@@ -32,13 +32,26 @@ def test_the_example_runs_through_all_stages_without_a_network(tmp_path, monkeyp
     assert "describe" not in curated.output
 
 
-def test_the_configuration_names_the_folder_as_it_was_given(tmp_path):
-    folder = tmp_path / "a survey"
-    (tmp_path / "a survey").mkdir()
+@pytest.mark.parametrize("name", ["a survey", 'a"b', "a\\b", "a\nb", "a#: {é}"])
+def test_the_configuration_names_the_folder_as_it_was_given(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("geobridge.curation.example.write_map", lambda *_, **__: None)
+    folder = tmp_path / name
+    folder.mkdir()
     config = read_curate_config(write_example("albion/0", folder, photos=1))
 
-    assert config.seeds.rasters == (f"{folder.as_posix()}/drone.tif",)
+    assert config.seeds.rasters == (f"{folder}/drone.tif",)
+    assert config.street.providers[0].folder == folder / "photos"
     assert config.describe is None
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
+    (tmp_path / "town.yaml").write_text("# mine\n")
+
+    with pytest.raises(WorldError, match="holds something, and a survey would mix with it"):
+        write_example("albion/0", tmp_path, photos=1)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["town.yaml"]
+    assert (tmp_path / "town.yaml").read_text() == "# mine\n"
 
 
 def test_a_town_that_is_none_is_told(tmp_path):
