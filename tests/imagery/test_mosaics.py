@@ -191,6 +191,20 @@ def test_tiles_of_every_kind_lie_beside_each_other(tmp_path, make, color, is_cle
     assert valid == (0.75 if is_clear else 1.0)
 
 
+def test_transparency_lies_where_it_is_in_a_tile(tmp_path):
+    has_data = np.random.default_rng(1).integers(0, 2, (32, 32)).astype(bool)
+    alpha = np.where(has_data, 255, 0).astype(np.uint8)
+    file = tmp_path / f"{Z}_{WEST}_{NORTH}.png"
+    Image.fromarray(np.dstack([noise(32, 32), alpha])).save(file)
+    with TileMap({Tile(WEST, NORTH, Z): file}, tmp_path) as tiles:
+        window = tiles.window_at(*position(20, 16, 32), 16 * tiles.gsd_m)
+        assert (window.col_off, window.row_off) == (12, 8)
+        pixels, valid = tiles.read(window)
+    expected = has_data[8:24, 12:28]
+    assert valid == expected.mean()
+    np.testing.assert_array_equal(pixels, noise(32, 32)[8:24, 12:28] * expected[..., None])
+
+
 def test_a_damaged_tile_is_named_and_harms_no_other_window(tmp_path):
     files = cut(tmp_path, noise(64, 64), 32)
     damaged = files[Tile(WEST, NORTH, Z)]
