@@ -98,23 +98,13 @@ def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFram
     places_by_id = {
         name: _place(place, able.loc[name]) for name, place in zip(pictures, records, strict=True)
     }
-    shown = {
-        name: [p for p in some if not config.only_redistributable or p.is_free]
-        for name, some in pictures.items()
-    }
-    for row, name in enumerate(table["place_id"]):
-        if table.at[row, "kept"] and not shown[name]:
-            table.loc[row, ["kept", "split", "reason"]] = [
-                *(False, None),
-                "none of its pictures may be redistributed",
-            ]
-    if not table["kept"].any():
-        reasons = table["reason"].dropna().value_counts()
-        told = f" ({reasons.index[0]})" if len(reasons) else ""
-        raise CurationError(
-            f"no place is left to publish in {workspace.folder}{told}: see the column `reason` of "
-            f"the stages' tables."
-        )
+    shown = _shown(table, pictures, config)
+    _check_any(workspace, table)
+    recipe = None
+    if config.only_redistributable:
+        # Before anything is written, as it may turn out that there can be none.
+        left_out, apart_m = len(table) - len(able), config.splits.apart_m
+        recipe = make_recipe(workspace.folder, places_by_id, pictures, left_out, apart_m, step)
     folder = workspace.folder / FOLDER
     digests = _copy(workspace, folder, shown, step)
     rows = [
@@ -123,13 +113,8 @@ def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFram
         for picture in some
     ]
     write_data_set(folder, [places_by_id[name] for name in shown if shown[name]], rows)
-    if config.only_redistributable:
-        left_out = len(table) - len(able)
-        apart_m = config.splits.apart_m
-        write_recipe(
-            folder,
-            make_recipe(workspace.folder, places_by_id, pictures, left_out, apart_m, step),
-        )
+    if recipe:
+        write_recipe(folder, recipe)
     else:
         (folder / RECIPE).unlink(missing_ok=True)
     kept = table[table["kept"]]
@@ -142,6 +127,34 @@ def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFram
     )
     _remove_former(folder, {row.path for row in rows})
     return workspace.write(STAGE, table)
+
+
+def _shown(
+    table: pd.DataFrame, pictures: Mapping[str, list[PlacePicture]], config: PublishConfig
+) -> dict[str, list[PlacePicture]]:
+    """The pictures to publish; places of which there are none are left out of the table."""
+    shown = {
+        name: [p for p in some if not config.only_redistributable or p.is_free]
+        for name, some in pictures.items()
+    }
+    for row, name in enumerate(table["place_id"]):
+        if table.at[row, "kept"] and not shown[name]:
+            table.loc[row, ["kept", "split", "reason"]] = [
+                *(False, None),
+                "none of its pictures may be redistributed",
+            ]
+    return shown
+
+
+def _check_any(workspace: Workspace, table: pd.DataFrame) -> None:
+    if table["kept"].any():
+        return
+    reasons = table["reason"].dropna().value_counts()
+    told = f" ({reasons.index[0]})" if len(reasons) else ""
+    raise CurationError(
+        f"no place is left to publish in {workspace.folder}{told}: see the column `reason` of "
+        f"the stages' tables."
+    )
 
 
 # What there is

@@ -373,6 +373,7 @@ def test_what_a_recipe_cannot_hold_is_one_sentence(tmp_path):
     with pytest.raises(CurationError, match=r"satellite that .* 'tiles\.url' \(.* 'key'") as caught:
         run(workspace, only_redistributable=True)
     assert "SECRET" not in str(caught.value)
+    assert not (tmp_path / "places").exists()
 
     del notes["crop"], notes["satellite"]
     write_notes(tmp_path, notes)
