@@ -14,14 +14,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import geopandas
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 from shapely import Polygon
 
-from geobridge.curation.pictures import Picture, PictureConfig, UnfitError, cut
+from geobridge.curation.pictures import MOST_SIDE_M, Picture, PictureConfig, UnfitError, cut
 from geobridge.curation.rasters import digest, is_address, opened, version_of
 from geobridge.curation.remote import remote_files
 from geobridge.curation.workspace import Journal, Workspace
@@ -51,6 +51,9 @@ _SHOWN = ("path", "sha256", "heading_deg", "is_360")
 _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]")
 
 
+Side = Annotated[float, Field(gt=0, le=MOST_SIDE_M)]
+
+
 class CropConfig(PictureConfig):
     """What is cut around each panorama.
 
@@ -62,10 +65,17 @@ class CropConfig(PictureConfig):
         allow_private: whether addresses of rasters may be of this machine and its networks.
     """
 
-    sides_m: tuple[float, ...] = Field(default=(80.0, 100.0, 120.0, 150.0, 180.0), min_length=1)
+    sides_m: tuple[Side, ...] = Field(default=(80.0, 100.0, 120.0, 150.0, 180.0), min_length=1)
     turn_north: bool = True
     street_width: int = Field(default=2048, ge=64)
     allow_private: bool = False
+
+    @field_validator("sides_m")
+    @classmethod
+    def _differ(cls, sides_m: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(sides_m)) < len(sides_m):
+            raise ValueError("a side is there twice: give each once.")
+        return sides_m
 
 
 def run(workspace: Workspace, config: CropConfig, step: Step) -> geopandas.GeoDataFrame:

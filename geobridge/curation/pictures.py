@@ -20,6 +20,8 @@ from geobridge.model.config import Settings
 Picture = npt.NDArray[np.uint8]
 
 DEFAULT_SIZE = 512
+MOST_SIDE_M = 10_000.0
+"""Of the square of ground in one picture."""
 
 # Of a pixel more or less nobody can tell: rasters may be a hair coarser than asked.
 _ROUNDING = 1e-3

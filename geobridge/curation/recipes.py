@@ -17,7 +17,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 import geobridge
 from geobridge.curation.crop import CropConfig
-from geobridge.curation.pictures import PictureConfig
+from geobridge.curation.pictures import MOST_SIDE_M, PictureConfig
 from geobridge.curation.providers.google import GoogleConfig
 from geobridge.curation.providers.mapillary import MapillaryConfig
 from geobridge.curation.providers.panoramax import PanoramaxConfig
@@ -97,7 +97,7 @@ class GroundOrigin(Settings):
     raster: str | None
     lat: Latitude
     lon: Longitude
-    side_m: float = Field(gt=0, le=10_000)
+    side_m: float = Field(gt=0, le=MOST_SIDE_M)
 
 
 class StreetOrigin(Settings):

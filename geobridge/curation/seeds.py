@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from shapely import Polygon
 
 from geobridge.curation.http import Client, PlainAddress, PlainKeys
+from geobridge.curation.pictures import MOST_SIDE_M
 from geobridge.curation.rasters import (
     Found,
     RasterFacts,
@@ -56,7 +57,7 @@ class SeedsConfig(Settings):
 
     rasters: tuple[PlainAddress, ...] = ()
     catalogue: Catalogue | None = None
-    side_m: float = Field(default=180.0, gt=0)
+    side_m: float = Field(default=180.0, gt=0, le=MOST_SIDE_M)
     stride_m: float = Field(default=90.0, gt=0)
     min_valid: float = Field(default=0.9, gt=0, le=1)
     max_gsd_m: float = Field(default=1.0, gt=0)

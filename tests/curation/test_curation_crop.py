@@ -320,6 +320,23 @@ def test_settings_that_cannot_be():
         CropConfig(side_m=(80,))
 
 
+@pytest.mark.parametrize(
+    ("sides_m", "reason"),
+    [
+        ((0,), "greater than 0"),
+        ((80, -80), "greater than 0"),
+        ((20_000,), "less than or equal to 10000"),
+        ((float("nan"),), "less than or equal to 10000"),
+        ((float("inf"),), "less than or equal to 10000"),
+        ((80, 100, 80.0), "a side is there twice: give each once"),
+        ((), "at least 1 item"),
+    ],
+)
+def test_sides_that_cannot_be(sides_m, reason):
+    with pytest.raises(ValidationError, match=reason):
+        CropConfig(sides_m=sides_m)
+
+
 RUN = """
 import sys
 from geobridge.curation import crop
