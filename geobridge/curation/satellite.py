@@ -9,10 +9,10 @@ up, with the date its source states.
 """
 
 import datetime as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
 from typing import Annotated, Any, Self
 
 import pandas as pd
@@ -27,6 +27,7 @@ from geobridge.curation.rasters import (
     RasterFacts,
     digest,
     facts_of,
+    is_address,
     list_rasters,
     opened,
     parse_date,
@@ -52,6 +53,7 @@ _TRIES = 5
 _CELL_DEG = 0.05
 
 _UNKNOWN_DAYS = 1 << 20
+_MAX_CLOUD = 20.0
 
 
 class SatelliteConfig(PictureConfig):
@@ -71,7 +73,7 @@ class SatelliteConfig(PictureConfig):
     rasters: tuple[PlainAddress, ...] = ()
     tiles: TilesConfig | None = None
     stac: StacConfig | None = None
-    max_cloud: float = Field(default=20.0, ge=0, le=100)
+    max_cloud: float = Field(default=_MAX_CLOUD, ge=0, le=100)
     allow_private: bool = False
     facts: Annotated[dict[str, RasterFacts], PlainKeys] = Field(default_factory=dict)
 
@@ -82,6 +84,22 @@ class SatelliteConfig(PictureConfig):
             raise ValueError(
                 f"satellite pictures come from one of `rasters`, `tiles` and `stac`, and "
                 f"{' and '.join(given) or 'none'} is given: name one."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_in_vain(self) -> Self:
+        if self.tiles and self.facts:
+            raise ValueError("`facts` are of rasters: put those of tiles into `tiles.facts`.")
+        if not self.stac and self.max_cloud != _MAX_CLOUD:
+            raise ValueError(
+                "`max_cloud` is for catalogues, which alone tell of clouds: leave it out without "
+                "`stac`."
+            )
+        if self.allow_private and not any(map(is_address, self.rasters)):
+            raise ValueError(
+                "`allow_private` is for addresses in `rasters`, and there are none: put it into "
+                "`tiles` or `stac`, or leave it out."
             )
         return self
 
@@ -225,16 +243,16 @@ class _Rasters:
             for turn in (-360, 0, 360)
             for index in self._tree.query(affinity.translate(place.footprint, turn))
         }
-        reasons = []
-        for index in sorted(found, key=lambda index: self._worth(index, place)):
-            entry, facts, _ = self._rasters[index]
-            try:
-                with opened(entry.raster, self._files) as raster:
-                    picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
-                return Shot(picture, facts, entry.raster)
-            except UnfitError as error:
-                reasons.append(str(error))
-        raise UnfitError(reasons[0] if reasons else "no raster reaches there")
+        best_first = sorted(found, key=lambda index: self._worth(index, place))
+        return _first_shot(
+            (partial(self._cut, index, place) for index in best_first), "no raster reaches there"
+        )
+
+    def _cut(self, index: int, place: Ground) -> Shot:
+        entry, facts, _ = self._rasters[index]
+        with opened(entry.raster, self._files) as raster:
+            picture, _ = cut(raster, place.lat, place.lon, place.side_m, self._config)
+        return Shot(picture, facts, entry.raster)
 
     def _worth(self, index: int, place: Ground) -> tuple[int, float, str]:
         entry, facts, gsd_m = self._rasters[index]
@@ -260,18 +278,11 @@ class _Catalogue:
         clear = [item for item in usable if (item.cloud or 0) <= self._config.max_cloud]
         if not clear:
             raise UnfitError(f"all pictures have more than {self._config.max_cloud:g} % of clouds")
-        reasons = []
-        passing: RasterError | None = None
-        for item in islice(sorted(clear, key=lambda item: _item_worth(item, place)), _TRIES):
-            try:
-                return self._cut(item, place)
-            except UnfitError as error:
-                reasons.append(str(error))
-            except RasterError as error:
-                passing = passing or error
-        if passing:
-            raise passing
-        raise UnfitError(reasons[0])
+        best_first = sorted(clear, key=lambda item: _item_worth(item, place))
+        return _first_shot(
+            (partial(self._cut, item, place) for item in best_first[:_TRIES]),
+            "the catalogue has nothing there",
+        )
 
     def _cut(self, item: Item, place: Ground) -> Shot:
         with opened(item.raster, self._files) as raster:
@@ -288,6 +299,25 @@ class _Catalogue:
             box = Bounds(west, south, west + _CELL_DEG, south + _CELL_DEG)
             self._found[cell] = list(search(self._client, self._stac, box))
         return self._found[cell]
+
+
+def _first_shot(attempts: Iterable[Callable[[], Shot]], nothing: str) -> Shot:
+    """The first picture that can be had.
+
+    Raises:
+        RasterError: none, the first reason that may pass.
+        UnfitError: none, and no reason may pass: the first one, `nothing` without attempts.
+    """
+    lasting: UnfitError | None = None
+    passing: RasterError | None = None
+    for attempt in attempts:
+        try:
+            return attempt()
+        except UnfitError as error:
+            lasting = lasting or error
+        except RasterError as error:
+            passing = passing or error
+    raise passing or lasting or UnfitError(nothing)
 
 
 def _shows(item: Item, footprint: Polygon) -> bool:

@@ -125,6 +125,28 @@ def test_of_several_rasters_the_nearest_in_time_and_then_the_finest_shows_it(tmp
     assert listed[f"{folder}/notes.txt"] == "its name is not one of a georeferenced raster"
 
 
+def test_a_damaged_raster_leaves_its_places_to_the_next_one(tmp_path, workspace):
+    folder = tmp_path / "above"
+    damaged = paint(
+        folder / "a.tif", tags={"TIFFTAG_DATETIME": "2020:07:02 10:00:00"}, compress="deflate"
+    )
+    whole = paint(folder / "b.tif")
+    # Its directory, at the end, is whole, so that it is listed; its pixels are not.
+    data = damaged.read_bytes()
+    fifth = len(data) // 5
+    damaged.write_bytes(data[:fifth] + bytes(3 * fifth) + data[4 * fifth :])
+    facts = {"b.tif": RasterFacts(date=date(1999, 1, 1))}
+
+    config = SatelliteConfig(rasters=(str(folder),), facts=facts, **PNG)
+    table = satellite.run(workspace, config, ignore)
+    assert table["raster"].tolist() == [str(whole)] * 2
+    check_same_ground(workspace)
+
+    config = SatelliteConfig(rasters=(str(damaged),), **PNG)
+    table = satellite.run(workspace, config, ignore)
+    assert table["reason"].str.contains(r"a\.tif").all()
+
+
 def test_places_no_raster_shows_are_rows(tmp_path, workspace):
     # 100 m around the middle: neither place.
     small = paint(tmp_path / "small.tif", px=100)
@@ -469,4 +491,31 @@ def test_settings_that_cannot_be():
     with pytest.raises(ValidationError, match="is no template of tiles"):
         TilesConfig(url="https://tiles.test/{z}/{x}.jpg")
     with pytest.raises(ValidationError, match="is no template of tiles"):
-        TilesConfig(url="https://tiles.test/{z}/{x}/{y}.jpg?key={key}")
+        TilesConfig(url="https://tiles.test/{z}/{x}/{y}.jpg?style={style}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"facts": {"*": {"licence": "CC0-1.0"}}}, "put those of tiles into `tiles.facts`"),
+        ({"max_cloud": 5}, "`max_cloud` is for catalogues"),
+        ({"allow_private": True}, "`allow_private` is for addresses in `rasters`"),
+    ],
+)
+def test_settings_that_would_do_nothing_with_tiles(settings, reason):
+    tiles = {"url": "https://tiles.test/{z}/{x}/{y}.jpg"}
+    with pytest.raises(ValidationError, match=reason):
+        SatelliteConfig.model_validate({"tiles": tiles, **settings})
+    config = SatelliteConfig.model_validate({"tiles": tiles})
+    assert SatelliteConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("settings", [{"max_cloud": 5}, {"allow_private": True}])
+def test_settings_that_would_do_nothing_with_files(settings):
+    with pytest.raises(ValidationError, match=f"`{next(iter(settings))}` is for"):
+        SatelliteConfig.model_validate({"rasters": ["a.tif"], **settings})
+
+
+def test_private_addresses_of_rasters_may_be_allowed():
+    rasters = ["a.tif", "http://localhost/b.tif"]
+    assert SatelliteConfig.model_validate({"rasters": rasters, "allow_private": True}).allow_private
