@@ -4,7 +4,9 @@ Paths are relative to the folder in which the command runs, as they are on its c
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from geobridge.curation.clean import CleanConfig
 from geobridge.curation.crop import CropConfig
@@ -42,6 +44,15 @@ class CurateConfig(Settings):
     satellite: SatelliteConfig | None = None
     describe: DescribeConfig | None = None
     publish: PublishConfig = PublishConfig()
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Self:
+        if self.clean.ground and not self.crop.turn_north:
+            raise ValueError(
+                "`clean.ground` compares panoramas that are turned north, and `crop.turn_north` "
+                "is false: leave one of them out."
+            )
+        return self
 
 
 def read_curate_config(path: str | Path) -> CurateConfig:

@@ -78,3 +78,15 @@ def test_settings_read_back_as_they_are_written(tmp_path):
     config = read(tmp_path, LEAST + "satellite: {rasters: [map.tif]}")
 
     assert parse_curate_config(config.model_dump(mode="json"), "the notes") == config
+
+
+@pytest.mark.parametrize(("turn_north", "is_refused"), [("false", True), ("true", False)])
+def test_panoramas_that_are_not_turned_are_not_compared_with_the_ground(
+    tmp_path, turn_north, is_refused
+):
+    text = LEAST + f"clean: {{ground: {{model: mini}}}}\ncrop: {{turn_north: {turn_north}}}"
+    if not is_refused:
+        assert read(tmp_path, text).clean.ground.model == "mini"
+        return
+    with pytest.raises(CurationError, match=r"compares panoramas that are turned north"):
+        read(tmp_path, text)
