@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 import geobridge
 from geobridge.curation import clean, crop, describe, publish, satellite, seeds, street
@@ -24,6 +25,7 @@ from geobridge.curation.state import Notes, read_notes, write_notes
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
 from geobridge.imagery.files import list_files
+from geobridge.model.config import Settings
 from geobridge.places.table import TABLE_NAME
 from geobridge.progress import Step, silent
 
@@ -320,12 +322,21 @@ def _check_resumable(config: CurateConfig, out: Path) -> None:
                 f"{out} was made with a stage {stage.name}, which is not configured now: restore "
                 f"it, or leave out --resume."
             )
-        changed = _changed(note["settings"], _settings(config, stage))
+        changed = _changed(_as_now(note["settings"], config, stage), _settings(config, stage))
         if changed:
             raise CurationError(
                 f"{out} was made with other settings of the stage {stage.name} "
                 f"({', '.join(changed)}): restore them, or leave out --resume to do it over."
             )
+
+
+def _as_now(former: dict[str, Any], config: CurateConfig, stage: Stage) -> dict[str, Any]:
+    """Settings of a former run with those that came since; as they are where they do not fit."""
+    try:
+        settings: Settings = type(getattr(config, stage.name)).model_validate(former)
+    except ValidationError:
+        return former
+    return settings.model_dump(mode="json")
 
 
 def _changed(former: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

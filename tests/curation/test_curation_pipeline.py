@@ -249,6 +249,26 @@ def test_resume_goes_on_only_with_the_same_settings(stages, raster, tmp_path):
         stages(config_of(raster, publish={"whole": False}, describe=None), out, resume=True)
 
 
+def test_resume_goes_on_after_a_setting_has_come_to_the_program(stages, raster, tmp_path):
+    config, out = config_of(raster), tmp_path / "out"
+    stages(config, out)
+    notes = out / "curate.json"
+    noted = json.loads(notes.read_text())
+    # As a version wrote them that did not know these.
+    del noted["stages"]["clean"]["settings"]["ground"]
+    del noted["stages"]["crop"]["settings"]["street_width"]
+    notes.write_text(json.dumps(noted))
+
+    assert stages(config, out, resume=True) == []
+    with pytest.raises(CurationError, match=r"stage crop \(street_width\)"):
+        stages(config_of(raster, crop={"street_width": 100}), out, resume=True)
+
+    noted["stages"]["crop"]["settings"]["of_old"] = 1
+    notes.write_text(json.dumps(noted))
+    with pytest.raises(CurationError, match=r"stage crop \(of_old, street_width\)"):
+        stages(config, out, resume=True)
+
+
 @pytest.mark.usefixtures("stages")
 def test_two_processes_do_not_work_in_one_folder(raster, tmp_path, monkeypatch):
     config, out = config_of(raster), tmp_path / "out"
@@ -578,7 +598,7 @@ def test_what_may_not_be_passed_on_can_be_left_out(town, tmp_path):
         assert places["street"].notna().all()
         recipe = json.loads((town.out / "places" / "recipe.json").read_text())
         assert {row["view"] for row in recipe["pictures"]} == {"satellite"}
-        assert recipe["settings"]["satellite"]["rasters"] == ["satellite.tif"]
+        assert [raster["name"] for raster in recipe["rasters"]] == ["satellite.tif"]
         assert town.asked() == asked
     finally:
         curate(read_curate_config(town.config), town.out)
