@@ -21,6 +21,7 @@ import geopandas
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
+import shapely
 
 from geobridge.curation.http import clear_torn
 from geobridge.errors import CurationError
@@ -64,7 +65,7 @@ class Workspace:
         return self.path(stage).is_file()
 
     def read(self, stage: str) -> pd.DataFrame:
-        """The table of a stage; a GeoDataFrame where it has geometry.
+        """The table of a stage; a GeoDataFrame where it has geometry, also if pandas stored it.
 
         Raises:
             CurationError: the stage has not been run, or its table cannot be read.
@@ -75,9 +76,11 @@ class Workspace:
                 f"{path} is not there: run the stage that writes it first, with `geobridge curate`."
             )
         try:
-            is_geographic = b"geo" in (pyarrow.parquet.read_schema(path).metadata or {})
-            return geopandas.read_parquet(path) if is_geographic else pd.read_parquet(path)
-        except (ValueError, OSError, pyarrow.ArrowException) as error:
+            schema = pyarrow.parquet.read_schema(path)
+            if b"geo" in (schema.metadata or {}):
+                return geopandas.read_parquet(path)
+            return _with_geometry(pd.read_parquet(path), schema)
+        except (ValueError, OSError, pyarrow.ArrowException, shapely.GEOSException) as error:
             raise CurationError(
                 f"{path} cannot be read ({str(error).splitlines()[0]}): delete it and run the "
                 f"stage again."
@@ -228,3 +231,16 @@ class Journal:
                 break
             kept += len(line)
         return kept
+
+
+def _with_geometry(table: pd.DataFrame, schema: pyarrow.Schema) -> pd.DataFrame:
+    """A table that was edited with pandas, which stores geometry as WKB and does not say so.
+
+    Raises:
+        shapely.GEOSException: a column of bytes is no WKB.
+    """
+    # No stage writes bytes that are something else.
+    names = [part.name for part in schema if pyarrow.types.is_binary(part.type)]
+    for name in names:
+        table[name] = geopandas.GeoSeries.from_wkb(table[name], crs="EPSG:4326")
+    return geopandas.GeoDataFrame(table, geometry=names[0]) if names else table

@@ -31,6 +31,26 @@ def test_a_table_comes_back_with_its_geometry_and_the_same_bytes(tmp_path):
     assert workspace.path("seeds").read_bytes() == first
 
 
+def test_a_table_that_pandas_stored_keeps_its_geometry(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.write("seeds", seeds())
+    table = pd.read_parquet(workspace.path("seeds"))
+    table.to_parquet(workspace.path("seeds"))
+
+    found = workspace.read("seeds")
+    assert isinstance(found, geopandas.GeoDataFrame)
+    assert found.crs == "EPSG:4326"
+    assert found["footprint"].geom_equals(seeds()["footprint"]).all()
+
+
+def test_bytes_that_are_no_geometry_are_refused(tmp_path):
+    workspace = Workspace(tmp_path)
+    pd.DataFrame({"footprint": [b"no outline"]}).to_parquet(workspace.path("seeds"))
+
+    with pytest.raises(CurationError, match=r"seeds\.parquet cannot be read"):
+        workspace.read("seeds")
+
+
 def test_a_table_without_geometry_is_plain(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.write("clean", pd.DataFrame({"place_id": ["a"], "bh": [1.5]}))
