@@ -10,6 +10,7 @@ from geobridge.curation.http import PICTURE_TYPES, Client, DownloadError, Kind, 
 from geobridge.curation.providers import ELSEWHERE, OUTSIDE, Bounds, Limits, Panorama, check_answer
 from geobridge.errors import CurationError, ImageError, PositionError
 from geobridge.geo.photos import read_photo_metadata
+from geobridge.imagery.files import list_files
 from geobridge.imagery.street import street_field
 from geobridge.model.config import Settings
 
@@ -86,7 +87,8 @@ class Folder:
     @cached_property
     def _panoramas(self) -> list[Panorama]:
         """All photos of the folder, sorted by their paths."""
-        files = (path for path in self._config.folder.rglob("*") if path.is_file())
+        folder = self._config.folder
+        files = (path for name in list_files(folder) if (path := folder / name).is_file())
         return [self._panorama(path) for path in sorted(files) if path.suffix.lower() in _SUFFIXES]
 
     def _panorama(self, path: Path) -> Panorama:
