@@ -1,7 +1,7 @@
 """What each stage of a curation catches of planted bad inputs, and what it loses of the good ones.
 
     python benchmarks/curation_pipeline.py
-    python benchmarks/curation_pipeline.py --towns boreal/0 --each 1 --model ""
+    python benchmarks/curation_pipeline.py --towns savanna/0 --each 2 --model ""
 
 Towns of the simulated planet are curated as a user's own would be: an orthophoto, panoramas behind
 a server that speaks Panoramax's API, a satellite orthophoto of another date, and a chat endpoint
@@ -34,7 +34,7 @@ TOWNS = "savanna/0,savanna/1,boreal/0,boreal/1,edo/0,edo/1"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--towns", default=TOWNS)
-    parser.add_argument("--each", type=int, default=2, help="of each kind in each town")
+    parser.add_argument("--each", type=int, default=1, help="of each kind in each town")
     parser.add_argument("--model", default="mini", help="judges descriptions and panoramas")
     options = parser.parse_args()
     fates: list[Fate] = []
