@@ -1,7 +1,7 @@
 """What each stage of a curation catches of planted bad inputs, and what it loses of the good ones.
 
     python benchmarks/curation_pipeline.py
-    python benchmarks/curation_pipeline.py --towns savanna/0 --each 2 --model ""
+    python benchmarks/curation_pipeline.py --towns boreal/0 --model ""
 
 Towns of the simulated planet are curated as a user's own would be: an orthophoto, panoramas behind
 a server that speaks Panoramax's API, a satellite orthophoto of another date, and a chat endpoint
