@@ -698,7 +698,7 @@ def _check_status(
     if status in _REFUSALS:
         advice = f"check the secret in {sent}" if sent else "it may want a secret, or ask for less"
         raise DownloadError(
-            f"{shown(url)} gave status {status}: {advice}, and run again.", is_final=False
+            f"{shown(url)} gave status {status}: {advice}, and run the stage again.", is_final=False
         )
     raise DownloadError(f"{shown(url)} gave status {status}: check the address.", is_final=True)
 

@@ -18,6 +18,7 @@ from geobridge.curation.http import (
     Pace,
     PlainAddress,
     PlainKeys,
+    is_below,
     is_public,
     picture_kind,
     secret_in,
@@ -242,6 +243,26 @@ def test_addresses_that_hold_a_secret_are_told(address, where):
         assert "SECRET" not in place + problem
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://graph.example", True),
+        ("https://graph.example/1?fields=a", True),
+        ("https://GRAPH.example/1", True),
+        ("https://graph.example.evil.example/1", False),
+        ("https://graph.example@evil.example/1", False),
+        ("http://graph.example/1", False),
+        ("https://graph.example:444/1", False),
+        ("", False),
+    ],
+)
+def test_what_is_below_a_root(url, expected):
+    assert is_below(url, "https://graph.example") == expected
+    assert not is_below(url, "https://graph.example/v2")
+    assert is_below("https://graph.example/v2/1", "https://graph.example/v2/")
+    assert not is_below("https://graph.example/v21", "https://graph.example/v2")
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_says_nothing_of_what_is_there(server, client, status):
     server.faults["/pictures/a.jpg"].append(Fault(status))
@@ -326,6 +347,17 @@ def test_a_page_that_is_no_json_is_not_kept(server, client, tmp_path):
     assert page["features"] == []
     assert len(server.asked) == 2
     assert len(files(tmp_path)) == 1
+
+
+def test_a_page_that_is_nested_too_deeply_is_refused(server, client):
+    deep = Fault(headers={"Content-Type": "application/json"}, body=b"[" * 200_000)
+    server.faults["/panoramax/api/search"].append(deep)
+
+    with pytest.raises(DownloadError, match="nested too deeply") as caught:
+        client.page(f"{server.panoramax}/search?bbox=0,0,1,1&limit=5", pace=FAST)
+
+    assert caught.value.is_final
+    assert len(server.asked) == 1
 
 
 def test_redirects_are_followed_and_counted(server, client):

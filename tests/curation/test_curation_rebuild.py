@@ -418,8 +418,7 @@ def test_a_file_that_is_no_json_or_not_there_is_told(town, tmp_path):
 
 
 def test_an_address_that_only_begins_like_the_provider_s_is_not_asked(town, tmp_path):
-    # Another host's, whose name goes on.
-    elsewhere = f"{town.mapillary.origin}1/m1?fields=thumb_original_url"
+    elsewhere = f"{town.mapillary.mapillary}.example/m1?fields=thumb_original_url"
 
     def lead_away(recipe):
         for row in recipe["pictures"]:
