@@ -8,11 +8,14 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
+
+from geobridge.curation.publish import PICTURES
 from geobridge.errors import PlacesError
 from geobridge.geo.footprint import to_geojson
 from geobridge.places.place import Place
@@ -25,6 +28,9 @@ UNSPLIT = "all"
 """What the split is called of places that have none."""
 
 PLACES_PER_SHARD = 1000
+
+_OF_PICTURE = ("provider", "licence", "attribution", "captured", "gsd_m", "sha256")
+"""Columns of the table of pictures that the JSON of a shard has too."""
 
 
 def export_webdataset(
@@ -39,7 +45,10 @@ def export_webdataset(
     `OUT/<split>-000000.tar` holds of each place `<key>.drone.jpg`, `<key>.street.jpg`,
     `<key>.satellite.jpg` (or with the suffix they have), `<key>.txt` and `<key>.json`. The key is
     the place_id with what a file's name may not have, and with dots, as `%2E`: WebDataset takes
-    all after the first dot for the kind of a file. Which shard a place is in is drawn by a digest
+    all after the first dot for the kind of a file; a minus at its beginning is `%2D`, which `tar`
+    would take for an option. The JSON has what the table of places tells and, where the data set
+    has a `pictures.parquet`, of each view whom the picture comes from, its licence, whom to name,
+    its date, its ground resolution and its SHA-256, in `pictures`. Which shard a place is in is drawn by a digest
     of its id, so that a shard shows places from everywhere.
 
     Args:
@@ -57,6 +66,7 @@ def export_webdataset(
     if per_shard < 1:
         raise PlacesError(f"a shard of {per_shard} places holds nothing: choose one or more.")
     places = _read_places(folder)
+    pictures = _read_pictures(Path(folder))
     target = _empty_folder(Path(out))
     shards: list[tuple[Path, list[Place]]] = []
     for split in sorted({_split(place) for place in places}):
@@ -68,7 +78,7 @@ def export_webdataset(
         draft = path.with_name(f".{path.name}.new")
         with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as tar:
             for place in sorted(part, key=_key):
-                for name, data in _members(place):
+                for name, data in _members(place, pictures.get(place.place_id, {})):
                     _add(tar, name, data)
                 done += 1
                 if progress:
@@ -165,17 +175,39 @@ def _read(picture: Path) -> bytes:
 
 def _key(place: Place) -> str:
     """The name of a place's files before the first dot; `urllib.parse.unquote` gives its id."""
-    return quote(place.place_id, safe=" ,~-_").replace(".", "%2E")
+    key = quote(place.place_id, safe=" ,~-_").replace(".", "%2E")
+    return f"%2D{key[1:]}" if key.startswith("-") else key
 
 
 def _draw(place: Place) -> str:
     return hashlib.sha256(place.place_id.encode()).hexdigest()
 
 
-def _members(place: Place) -> Iterable[tuple[str, bytes]]:
+def _read_pictures(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the table of pictures tells, by place and view; nothing where there is no table."""
+    path = folder / PICTURES
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_parquet(path)[["place_id", "view", *_OF_PICTURE]].astype(object)
+    except (OSError, ValueError, KeyError) as error:
+        raise PlacesError(
+            f"{path} cannot be read ({error}): restore it, or publish the data set again."
+        ) from error
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in table.where(table.notna(), None).to_dict("records"):
+        facts = {name: row[name] for name in _OF_PICTURE}
+        found.setdefault(row["place_id"], {})[row["view"]] = facts
+    return found
+
+
+def _members(
+    place: Place, pictures: Mapping[str, Mapping[str, Any]]
+) -> Iterable[tuple[str, bytes]]:
     """Names and contents of a place's files, sorted by name."""
     key = _key(place)
-    members = [(f"{key}.json", json.dumps(_facts(place), ensure_ascii=False).encode())]
+    facts = {**_facts(place), **({"pictures": pictures} if pictures else {})}
+    members = [(f"{key}.json", json.dumps(facts, ensure_ascii=False).encode())]
     if place.text:
         members.append((f"{key}.txt", place.text.encode()))
     for view in VIEWS:

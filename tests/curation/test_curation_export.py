@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import tarfile
@@ -65,6 +66,16 @@ def test_shards_hold_every_place_with_all_it_has(data_set, tmp_path):
         assert facts["footprint"]["type"] == "Polygon"
         assert facts["licence"] == place.licence
         assert facts["split"] == place.split
+        assert facts["pictures"]["drone"] == {
+            "provider": "town.tif",
+            "licence": "CC-BY-4.0",
+            "attribution": "A. Pilot",
+            "captured": "2023-06-01",
+            "gsd_m": 0.2,
+            "sha256": hashlib.sha256(sample["drone.jpg"]).hexdigest(),
+        }
+        assert facts["pictures"]["street"]["gsd_m"] is None
+        assert facts["pictures"]["satellite"]["captured"] == "2022-07-01"
 
 
 def test_shards_are_of_one_split_and_of_so_many_places(data_set, tmp_path):
@@ -153,6 +164,27 @@ def test_ids_with_dots_and_slashes_come_back(tmp_path):
     found = samples([shard])
     assert {unquote(key) for key in found} == {"a.b/0 é", "a.b/1 é"}
     assert all(set(sample) == {"drone.png", "txt", "json"} for sample in found.values())
+
+
+def test_no_name_in_a_shard_begins_with_a_minus(tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    footprint = footprint_around(10.0, -121.5, 80, 80)
+    place = Place("-121.5_10.0", 10.0, -121.5, footprint, text="words")
+    write_places(folder, [place])
+
+    (shard,) = export_webdataset(folder, tmp_path / "out")
+
+    assert sorted(contents(shard)) == ["%2D121%2E5_10%2E0.json", "%2D121%2E5_10%2E0.txt"]
+    assert set(map(unquote, samples([shard]))) == {"-121.5_10.0"}
+
+
+def test_a_broken_table_of_pictures_is_told(tmp_path):
+    folder = plain_places(tmp_path / "p")
+    (folder / "pictures.parquet").write_bytes(b"no table")
+
+    with pytest.raises(PlacesError, match=r"pictures\.parquet cannot be read"):
+        export_webdataset(folder, tmp_path / "out")
 
 
 def test_places_without_a_split_have_a_folder_too(tmp_path):
