@@ -48,8 +48,8 @@ def export_webdataset(
     all after the first dot for the kind of a file; a minus at its beginning is `%2D`, which `tar`
     would take for an option. The JSON has what the table of places tells and, where the data set
     has a `pictures.parquet`, of each view whom the picture comes from, its licence, whom to name,
-    its date, its ground resolution and its SHA-256, in `pictures`. Which shard a place is in is drawn by a digest
-    of its id, so that a shard shows places from everywhere.
+    its date, its ground resolution and its SHA-256, in `pictures`. Which shard a place is in is
+    drawn by a digest of its id, so that a shard shows places from everywhere.
 
     Args:
         folder: of the places data set.
