@@ -53,17 +53,21 @@ def curate(
     leaves a table, OUT/STAGE.parquet, with a row for whatever it left out and why.
     """
     from geobridge.curation.config import read_curate_config
-    from geobridge.curation.pipeline import curate as run
-    from geobridge.curation.pipeline import plans
+    from geobridge.curation.pipeline import outcomes, plans
 
     settings = read_curate_config(config)
     if plan:
         for name, estimate in plans(settings, out):
             output().print(f"{name}: {estimate}", markup=False, soft_wrap=True)
         return
-    with steps() as step:
-        outcomes = run(settings, out, stage or None, step, resume=resume)
-    _show(outcomes, out)
+    done: list[Outcome] = []
+    try:
+        with steps() as step:
+            done.extend(outcomes(settings, out, stage or None, step, resume=resume))
+    finally:
+        # Also where a stage stops: what those before it left out may be why.
+        if done:
+            _show(done, out)
 
 
 def _show(outcomes: "Iterable[Outcome]", out: Path) -> None:

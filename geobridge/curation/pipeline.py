@@ -32,6 +32,9 @@ from geobridge.progress import Step, silent
 UNFINISHED = ""
 """Noted in place of a digest while a stage is under way."""
 
+_VIEWS = ("satellite", "describe")
+"""Stages that places may do without, unless they are to be whole."""
+
 Run = Callable[[Workspace, Any, Step], pd.DataFrame]
 
 
@@ -93,15 +96,15 @@ class Outcome:
     was_run: bool
 
 
-def curate(
+def outcomes(
     config: CurateConfig,
     out: str | Path,
     stages: Sequence[str] | None = None,
     step: Step | None = None,
     *,
     resume: bool = False,
-) -> list[Outcome]:
-    """Run the pipeline, or some of its stages.
+) -> Iterator[Outcome]:
+    """Run the pipeline, or some of its stages, while what comes out of them is asked for.
 
     A run that was stopped or killed goes on where it was: nothing is downloaded or asked for
     twice. Stages that are configured no more lose their table, and keep what they have downloaded.
@@ -114,12 +117,13 @@ def curate(
         step: is told what begins.
         resume: refuse to begin, or to do anything over that was done with other settings.
 
-    Returns:
-        What each configured stage that has been run came to, in order.
+    Yields:
+        What each configured stage that has been run came to, in order, as soon as that is known.
 
     Raises:
         CurationError: a stage is unknown or not configured, another one that it needs was not
-            run with these settings, another process works in the folder, or a stage cannot go on.
+            run with these settings or keeps nothing, another process works in the folder, or a
+            stage cannot go on.
     """
     wanted = _wanted(config, stages)
     if resume:
@@ -135,6 +139,7 @@ def curate(
             if stage.name in wanted and not (is_finished and stages is None):
                 if whose is None:
                     raise _not_ready(workspace, config, stage, finished)
+                _check_kept(workspace, config, stage)
                 settings = _settings(config, stage)
                 _note(workspace, stage, settings, UNFINISHED)
                 stage.run(workspace, getattr(config, stage.name), step or silent)
@@ -143,11 +148,19 @@ def curate(
                 is_finished = True
             if is_finished:
                 finished.add(stage.name)
-        return [
-            outcome_of(workspace, stage, stage.name in was_run)
-            for stage in _configured(config)
-            if stage.name in finished
-        ]
+                yield outcome_of(workspace, stage, stage.name in was_run)
+
+
+def curate(
+    config: CurateConfig,
+    out: str | Path,
+    stages: Sequence[str] | None = None,
+    step: Step | None = None,
+    *,
+    resume: bool = False,
+) -> list[Outcome]:
+    """Run the pipeline, or some of its stages, to the end; all else is as with `outcomes`."""
+    return list(outcomes(config, out, stages, step, resume=resume))
 
 
 def plans(config: CurateConfig, out: str | Path) -> Iterator[tuple[str, str]]:
@@ -304,6 +317,23 @@ def _not_ready(
         f"{workspace.folder} with these settings: run `geobridge curate ... --stage {missing}`, "
         f"or all stages without --stage."
     )
+
+
+def _check_kept(workspace: Workspace, config: CurateConfig, stage: Stage) -> None:
+    """Refuse to go on where a stage before has left nothing to go on with."""
+    for name in _needed(config, stage):
+        if name in _VIEWS and not config.publish.whole:
+            continue
+        before = outcome_of(workspace, _stage(name), was_run=False)
+        if not before.kept:
+            told = "; ".join(f"{reason}: {count:,}" for reason, count in before.reasons)
+            reasons = f" ({told})" if told else ""
+            raise CurationError(
+                f"the stage {name} keeps none of {before.rows:,} rows{reasons}, "
+                f"so that {stage.name} has nothing to do: look at "
+                f"{workspace.path(_stage(name).table)} and change the settings of {name}, or try "
+                f"again with --stage {name}."
+            )
 
 
 def _check_resumable(config: CurateConfig, out: Path) -> None:

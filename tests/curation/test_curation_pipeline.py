@@ -321,6 +321,52 @@ def test_outcomes_count_reasons_without_their_numbers(stages, raster, tmp_path):
     assert outcomes["publish"].was_run
 
 
+def keeping_nothing(monkeypatch, name):
+    """The stage of a name leaves out both of its rows."""
+
+    def run(workspace, *_):
+        reasons = ["nowhere near (12 m)", "nowhere near (13 m)"]
+        table = next(stage.table for stage in STAGES if stage.name == name)
+        return workspace.write(table, pd.DataFrame({"kept": [False] * 2, "reason": reasons}))
+
+    fakes = [replace(one, run=run) if one.name == name else one for one in pipeline.STAGES]
+    monkeypatch.setattr(pipeline, "STAGES", tuple(fakes))
+
+
+@pytest.mark.parametrize("name", ["street", "crop", "clean", "satellite"])
+def test_nothing_follows_a_stage_that_keeps_nothing(stages, raster, tmp_path, monkeypatch, name):
+    keeping_nothing(monkeypatch, name)
+    told = rf"{name} keeps none of 2 rows \(nowhere near: 2\).*again with --stage {name}"
+
+    with pytest.raises(CurationError, match=told):
+        stages(config_of(raster), tmp_path / "out")
+    assert stages.ran == list(STAGE_NAMES[: STAGE_NAMES.index(name)])
+    with pytest.raises(CurationError, match=told):
+        stages(config_of(raster), tmp_path / "out")
+
+
+def test_places_that_need_not_be_whole_go_on_without_satellites(
+    stages, raster, tmp_path, monkeypatch
+):
+    keeping_nothing(monkeypatch, "satellite")
+    config = config_of(raster, publish={"whole": False})
+
+    assert stages(config, tmp_path / "out")[-2:] == ["describe", "publish"]
+
+
+@pytest.mark.usefixtures("stages")
+def test_the_command_shows_what_was_done_before_it_stopped(raster, tmp_path, monkeypatch):
+    keeping_nothing(monkeypatch, "street")
+    config = tmp_path / "town.yaml"
+    config.write_text(yaml.safe_dump({"seeds": {"rasters": [str(raster)]}}))
+
+    shown = CliRunner().invoke(app, ["curate", str(config), "--out", str(tmp_path / "out")])
+
+    assert shown.exit_code == 2
+    assert "2 nowhere near" in shown.output
+    assert "keeps none of 2 rows" in shown.output
+
+
 # The whole pipeline, where the truth is known
 
 PLACES = 12
