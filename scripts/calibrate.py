@@ -6,7 +6,7 @@ For each unseen region a town's map becomes a gallery, and places in it are aske
 combination of modalities, drone photos with and without their heading. The planet is where the
 model is at home, and its photos are easier than real ones. So pictures are of other dates and of
 other sensors of the planet, and beyond that each passes through a change of season and sensor of
-a strength from nothing to twice what training changes real pictures by; drone photos look down to
+a strength from nothing to what training changes real pictures by; drone photos look down to
 45 degrees ahead; and sentences are wrong or silent in up to half of what they tell. The fitted
 numbers go into the checkpoint's config.json (`calibration`); its fingerprint stays.
 """
@@ -35,7 +35,7 @@ FIELD_DEG = 60.0
 # Half of the photos look straight down, the others obliquely.
 PITCHES_DEG = (-90.0, -90.0, -60.0, -45.0)
 HEADING_ERROR_DEG = 10.0
-STRENGTH = (0.0, 2.0)
+STRENGTH = (0.0, 1.0)
 TEXT_NOISE = (0.0, 0.5)
 
 Kind = tuple[tuple[Modality, ...], bool]
