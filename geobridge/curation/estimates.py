@@ -38,8 +38,13 @@ def estimate(
         CurationError: a table cannot be read, or a provider cannot be used.
     """
     told = _estimate(workspace, config, stage, finished)
-    unset = [name for name in _secrets(config, stage) if not is_set(name)]
+    unset = unset_secrets(config, stage)
     return "; ".join([told, *(f"{name} is not set in the environment" for name in unset)])
+
+
+def unset_secrets(config: CurateConfig, stage: str) -> list[str]:
+    """Variables of the environment that a stage reads secrets from, and that hold none."""
+    return [name for name in _secrets(config, stage) if not is_set(name)]
 
 
 def _estimate(

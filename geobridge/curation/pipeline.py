@@ -6,7 +6,7 @@ stage that is run again gives the same table, those after it stay as they are. A
 edited by hand, to take a place out, is left as it is: only the stages after it are run again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import geobridge
 from geobridge.curation import clean, crop, describe, publish, satellite, seeds, street
 from geobridge.curation.config import CurateConfig
-from geobridge.curation.estimates import ESTIMATED, estimate
+from geobridge.curation.estimates import ESTIMATED, estimate, unset_secrets
 from geobridge.curation.rasters import digest, file_digest, list_rasters, version_of
 from geobridge.curation.satellite import SatelliteConfig
 from geobridge.curation.seeds import SeedsConfig
@@ -122,8 +122,8 @@ def outcomes(
 
     Raises:
         CurationError: a stage is unknown or not configured, another one that it needs was not
-            run with these settings or keeps nothing, another process works in the folder, or a
-            stage cannot go on.
+            run with these settings or keeps nothing, a secret of a stage that is to be run is
+            not set, another process works in the folder, or a stage cannot go on.
     """
     wanted = _wanted(config, stages)
     if resume:
@@ -131,6 +131,7 @@ def outcomes(
     workspace = Workspace(out)
     with workspace.locked():
         _forget_unconfigured(workspace, config)
+        _check_secrets(config, wanted - (_finished(workspace, config) if stages is None else set()))
         finished: set[str] = set()
         was_run: set[str] = set()
         for stage in _configured(config):
@@ -172,11 +173,7 @@ def plans(config: CurateConfig, out: str | Path) -> Iterator[tuple[str, str]]:
         CurationError: a table cannot be read, or a provider cannot be used.
     """
     workspace = Workspace(out)
-    finished: set[str] = set()
-    for stage in _configured(config):
-        is_ready = _is_ready(config, stage, finished)
-        if is_ready and _is_finished(workspace, stage, _whose(workspace, config, stage)):
-            finished.add(stage.name)
+    finished = _finished(workspace, config)
     if "seeds" not in finished:
         first = "run `geobridge curate ... --stage seeds` first"
         yield "seeds", f"not found yet with these settings, and all else depends on them: {first}"
@@ -300,6 +297,16 @@ def _is_finished(workspace: Workspace, stage: Stage, whose: str) -> bool:
     )
 
 
+def _finished(workspace: Workspace, config: CurateConfig) -> set[str]:
+    """Names of the stages that have nothing to do."""
+    finished: set[str] = set()
+    for stage in _configured(config):
+        is_ready = _is_ready(config, stage, finished)
+        if is_ready and _is_finished(workspace, stage, _whose(workspace, config, stage)):
+            finished.add(stage.name)
+    return finished
+
+
 def _is_ready(config: CurateConfig, stage: Stage, finished: set[str]) -> bool:
     return finished.issuperset(_needed(config, stage))
 
@@ -317,6 +324,17 @@ def _not_ready(
         f"{workspace.folder} with these settings: run `geobridge curate ... --stage {missing}`, "
         f"or all stages without --stage."
     )
+
+
+def _check_secrets(config: CurateConfig, stages: Collection[str]) -> None:
+    """Refuse to begin without a secret that will be needed, be it hours later."""
+    for stage in STAGE_NAMES:
+        unset = unset_secrets(config, stage) if stage in stages else []
+        if unset:
+            raise CurationError(
+                f"the stage {stage} needs {unset[0]}, which is not set in the environment: set it, "
+                f"or name other stages with --stage."
+            )
 
 
 def _check_kept(workspace: Workspace, config: CurateConfig, stage: Stage) -> None:

@@ -36,6 +36,7 @@ class Stages:
         self.says = dict.fromkeys(STAGE_NAMES, "something")
         fakes = tuple(replace(stage, run=self._run(stage)) for stage in STAGES)
         monkeypatch.setattr(pipeline, "STAGES", fakes)
+        monkeypatch.setenv("MAPILLARY_TOKEN", SECRET)
 
     def _run(self, stage):
         def run(workspace, _, step):
@@ -319,6 +320,41 @@ def test_outcomes_count_reasons_without_their_numbers(stages, raster, tmp_path):
     )
     assert not outcomes["clean"].was_run
     assert outcomes["publish"].was_run
+
+
+NEEDING = [
+    ("street", {"providers": [{"kind": "mapillary"}]}, "MAPILLARY_TOKEN"),
+    (
+        "satellite",
+        {"tiles": {"url": "https://a.org/{z}/{x}/{y}.jpg", "key_variable": "TILES_KEY"}},
+        "TILES_KEY",
+    ),
+    (
+        "describe",
+        {"endpoint": {"base_url": "http://a/v1", "model": "m", "key_variable": "CHAT_KEY"}},
+        "CHAT_KEY",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "table", "variable"), NEEDING)
+def test_secrets_are_missed_before_the_first_stage(
+    stages, raster, tmp_path, monkeypatch, stage, table, variable
+):
+    config, out = config_of(raster, **{stage: table}), tmp_path / "out"
+    monkeypatch.delenv(variable, raising=False)
+
+    with pytest.raises(CurationError, match=rf"stage {stage} needs {variable}, which is not set"):
+        stages(config, out)
+    assert stages.ran == []
+    assert stages(config, out, "seeds") == ["seeds"]
+    monkeypatch.setenv(variable, "secret")
+    assert stages(config, out) == list(STAGE_NAMES[1:])
+    # Nothing is left to do that would need it.
+    monkeypatch.delenv(variable)
+    assert stages(config, out) == []
+    with pytest.raises(CurationError, match=variable):
+        stages(config, out, stage)
 
 
 def keeping_nothing(monkeypatch, name):
