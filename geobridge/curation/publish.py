@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from geobridge.curation.card import write_card
+from geobridge.curation.card import cautions, kept_back, write_card
 from geobridge.curation.countries import countries_at
 from geobridge.curation.rasters import file_digest
 from geobridge.curation.recipes import FILE_NAME as RECIPE
@@ -112,19 +112,24 @@ def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFram
         for name, some in shown.items()
         for picture in some
     ]
-    write_data_set(folder, [places_by_id[name] for name in shown if shown[name]], rows)
+    there = [places_by_id[name] for name in shown if shown[name]]
+    write_data_set(folder, there, rows)
     if recipe:
         write_recipe(folder, recipe)
     else:
         (folder / RECIPE).unlink(missing_ok=True)
-    kept = table[table["kept"]]
     write_card(
         folder / "README.md",
-        kept,
-        [row.columns() for row in rows],
-        left_out=len(table) - len(kept),
+        there,
+        rows,
+        left_out=len(table) - len(there),
         apart_m=config.splits.apart_m,
+        recipe=recipe,
     )
+    if recipe and recipe.pictures:
+        step(kept_back(recipe, len(rows)))
+    for caution in cautions(there, rows, config.splits.apart_m):
+        step(f"mind: {caution}")
     _remove_former(folder, {row.path for row in rows})
     return workspace.write(STAGE, table)
 

@@ -29,7 +29,6 @@ from pydantic import ValidationError
 
 from geobridge.curation.access import Access, own_copies
 from geobridge.curation.card import write_card
-from geobridge.curation.countries import countries_at
 from geobridge.curation.crop import street_picture
 from geobridge.curation.http import Client, DownloadError, is_below
 from geobridge.curation.pictures import Ground, PictureConfig, UnfitError, cut
@@ -138,7 +137,8 @@ def rebuild(
             )
         write_data_set(target, there, kept)
         left_out = recipe.left_out + len(places) - len(there)
-        _write_card(target, there, kept, left_out, recipe.settings.apart_m)
+        apart_m = recipe.settings.apart_m
+        write_card(target / "README.md", there, kept, left_out=left_out, apart_m=apart_m)
     return Rebuilt(table, len(there))
 
 
@@ -469,22 +469,3 @@ def _pace(config: Online | TilesConfig) -> dict[str, float]:
     """The pace of a recipe as an update of its settings, or the usual one if that is slower."""
     usual: float = type(config).model_fields["requests_per_second"].default
     return {"requests_per_second": min(usual, config.requests_per_second)}
-
-
-def _write_card(
-    target: Path,
-    places: Sequence[Place],
-    rows: Sequence[PictureRow],
-    left_out: int,
-    apart_m: float,
-) -> None:
-    _, near_border = countries_at([place.lat for place in places], [place.lon for place in places])
-    frame = pd.DataFrame(
-        {
-            "country": pd.Series([place.country for place in places], dtype=object),
-            "near_border": near_border,
-            "split": [place.split for place in places],
-        }
-    )
-    pictures = [row.columns() for row in rows]
-    write_card(target / "README.md", frame, pictures, left_out=left_out, apart_m=apart_m)

@@ -241,6 +241,70 @@ def test_the_card_warns_of_pictures_that_may_not_be_passed_on(tmp_path):
     assert "Not to be passed on" not in card.read_text()
 
 
+def test_what_is_kept_back_is_told_with_the_way_to_it(tmp_path):
+    licences = dict.fromkeys(range(3), "all rights reserved") | {3: None}
+    workspace, _ = stage_tables(tmp_path, OFFSETS_M, licences=licences)
+    told = []
+
+    def step(what):
+        told.append(what)
+        return silent
+
+    publish.run(workspace, PublishConfig(only_redistributable=True), step)
+
+    said = "4 of 15 pictures kept back: street (all rights reserved) 3, street (not stated) 1"
+    assert said in told
+    card = (tmp_path / "places" / "README.md").read_text()
+    assert "## What is not here, and how to get it" in card
+    assert said in card
+    assert "geobridge data rebuild places . --out whole" in card
+    assert "- access to `panoramax`" in card
+
+
+def test_places_that_cannot_be_trained_on_are_told(tmp_path):
+    workspace, names = stage_tables(
+        tmp_path, OFFSETS_M, licences={1: None}, kept={"satellite": {1: "x"}, "describe": {1: "x"}}
+    )
+    told = []
+
+    def step(what):
+        told.append(what)
+        return silent
+
+    publish.run(workspace, PublishConfig(only_redistributable=True, whole=False), step)
+
+    said = "4 of the 5 places can be trained on"
+    assert any(said in one for one in told)
+    assert said in (tmp_path / "places" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("apart_m", "is_told"), [(112, True), (114, False)])
+def test_splits_nearer_than_a_diagonal_are_told(tmp_path, apart_m, is_told):
+    # Squares of 80 m: 113.1 m from corner to corner.
+    workspace, _ = stage_tables(tmp_path, [(2000 * n, 0) for n in range(6)])
+
+    run(workspace, splits=SplitConfig(shares={"train": 0.5, "test": 0.5}, apart_m=apart_m))
+
+    card = (tmp_path / "places" / "README.md").read_text()
+    assert ("footprints of two splits may overlap" in card) == is_told
+    assert "cannot" not in card
+
+
+def test_providers_of_one_attribution_are_one_line_of_the_card(tmp_path):
+    workspace, _ = stage_tables(tmp_path, [(2000 * n, 0) for n in range(20)])
+    crops = workspace.read("crops")
+    crops["raster"] = [f"/home/someone/flights/{n:02}.tif" for n in range(20)]
+    workspace.write("crops", crops)
+
+    run(workspace)
+
+    lines = (tmp_path / "places" / "README.md").read_text().splitlines()
+    assert "- 00.tif, 01.tif, 02.tif, and 17 other providers: A. Pilot" in lines
+    assert "| 10 others | 10 | 0 | 0 |" in lines
+    assert "| panoramax | 0 | 20 | 0 |" in lines
+    assert "| 09.tif | 1 | 0 | 0 |" in lines
+
+
 def test_nothing_to_publish_is_one_sentence(tmp_path):
     kept = {"clean": dict.fromkeys(range(5), "blur")}
     workspace, _ = stage_tables(tmp_path / "a", OFFSETS_M, kept=kept)
