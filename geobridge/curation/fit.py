@@ -33,9 +33,9 @@ class FitConfig(Settings):
     """Who judges whether a description fits, and how strictly.
 
     On unseen towns of the simulated planet, each judged for itself with one description of twenty
-    swapped within it (`benchmarks/curation_fit.py`, shipped model), the defaults lose 6.5 % of the
-    good descriptions and catch 73 % of the swapped ones where the model knows the land, 7.4 % and
-    53 % where it does not. Without the cap on what is rejected it would be 14 % and 85 %, 37 % and
+    swapped within it (`benchmarks/curation_fit.py`, shipped model), the defaults lose 5.0 % of the
+    good descriptions and catch 81 % of the swapped ones where the model knows the land, 7.4 % and
+    60 % where it does not. Without the cap on what is rejected it would be 9 % and 83 %, 30 % and
     90 %. So this finds what describes another kind of place, and is no proof of every detail: look
     at the report.
 
