@@ -55,7 +55,7 @@ satellite:
 #   endpoint: {{base_url: "http://localhost:11434/v1", model: qwen2.5vl}}
 
 publish:
-  splits: {{shares: {{train: 0.7, test: 0.3}}, apart_m: 60}}
+  splits: {{shares: {{train: 0.6, val: 0.2, test: 0.2}}, apart_m: 120}}
 """
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -23,7 +25,8 @@ def test_the_example_runs_through_all_stages_without_a_network(tmp_path, monkeyp
     assert len(places) >= 6
     assert places[["drone", "street", "satellite"]].notna().all(axis=None)
     assert places["text"].isna().all()
-    assert set(places["split"]) == {"train", "test"}
+    assert set(places["split"]) == {"train", "val", "test"}
+    assert "may overlap" not in Path("town/places/README.md").read_text()
     pictures = pd.read_parquet("town/places/pictures.parquet")
     assert set(pictures["licence"]) == {"CC0-1.0"}
     assert pictures["captured"].str.startswith("2024-").all()

@@ -262,7 +262,7 @@ def test_what_is_kept_back_is_told_with_the_way_to_it(tmp_path):
 
 
 def test_places_that_cannot_be_trained_on_are_told(tmp_path):
-    workspace, names = stage_tables(
+    workspace, _ = stage_tables(
         tmp_path, OFFSETS_M, licences={1: None}, kept={"satellite": {1: "x"}, "describe": {1: "x"}}
     )
     told = []
