@@ -3,7 +3,8 @@
 What a stage depends on are its settings, the tables it reads, and files it is given. A digest of
 all that is noted when it ends (`state`); while it is the same, the stage is not run again. Where a
 stage that is run again gives the same table, those after it stay as they are. A table that was
-edited by hand, to take a place out, is left as it is: only the stages after it are run again.
+edited by hand, to take a place out, is left as it is: only the stages after it are run again, and
+where its own stage would have to be, the run stops before that undoes the edit.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -122,8 +123,9 @@ def outcomes(
 
     Raises:
         CurationError: a stage is unknown or not configured, another one that it needs was not
-            run with these settings or keeps nothing, a secret of a stage that is to be run is
-            not set, another process works in the folder, or a stage cannot go on.
+            run with these settings or keeps nothing, a table that was edited by hand would be
+            written anew though its stage is not among `stages`, a secret of a stage that is to
+            be run is not set, another process works in the folder, or a stage cannot go on.
     """
     wanted = _wanted(config, stages)
     if resume:
@@ -141,6 +143,8 @@ def outcomes(
                 if whose is None:
                     raise _not_ready(workspace, config, stage, finished)
                 _check_kept(workspace, config, stage)
+                if stages is None:
+                    _check_unedited(workspace, stage)
                 settings = _settings(config, stage)
                 _note(workspace, stage, settings, UNFINISHED)
                 stage.run(workspace, getattr(config, stage.name), step or silent)
@@ -354,6 +358,18 @@ def _check_kept(workspace: Workspace, config: CurateConfig, stage: Stage) -> Non
             )
 
 
+def _check_unedited(workspace: Workspace, stage: Stage) -> None:
+    """Refuse to write a table over that is not as its stage wrote it."""
+    written = read_notes(workspace.folder).get(stage.name, {}).get("table")
+    path = workspace.path(stage.table)
+    if written and path.is_file() and file_digest(path) != written:
+        raise CurationError(
+            f"{path} was edited since the stage {stage.name} wrote it, and the stage has to be run "
+            f"again, because something before it has changed, which would undo the edits: keep a "
+            f"copy if you need it, and run `geobridge curate ... --stage {stage.name}`."
+        )
+
+
 def _check_resumable(config: CurateConfig, out: Path) -> None:
     """Refuse a folder without work, or with work of other settings."""
     notes = read_notes(out)
@@ -397,7 +413,8 @@ def _changed(former: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _note(workspace: Workspace, stage: Stage, settings: dict[str, Any], whose: str) -> None:
     notes = read_notes(workspace.folder)
-    notes[stage.name] = {"settings": settings, "whose": whose}
+    table = "" if whose == UNFINISHED else file_digest(workspace.path(stage.table))
+    notes[stage.name] = {"settings": settings, "whose": whose, "table": table}
     write_notes(workspace.folder, _in_order(notes))
 
 

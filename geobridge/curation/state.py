@@ -1,6 +1,6 @@
 """What a curation's folder notes of its finished stages: with which settings, from which inputs.
 
-DIR/curate.json     for each stage its settings, and a digest of all it came from
+DIR/curate.json     for each stage its settings, and digests of all it came from and of its table
 """
 
 import json
@@ -13,7 +13,8 @@ from geobridge.files import write_atomically
 FILE_NAME = "curate.json"
 
 Notes = dict[str, dict[str, Any]]
-"""By the names of stages: `settings` (JSON) and `whose`, the digest."""
+"""By the names of stages: `settings` (JSON), `whose`, the digest of what a stage came from, and
+`table`, that of its table as the stage wrote it, empty where that is not known."""
 
 
 def read_notes(folder: Path) -> Notes:
@@ -28,7 +29,12 @@ def read_notes(folder: Path) -> Notes:
     try:
         stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
         return {
-            str(name): {"settings": note["settings"], "whose": str(note["whose"])}
+            str(name): {
+                "settings": note["settings"],
+                "whose": str(note["whose"]),
+                # Former versions did not note it.
+                "table": str(note.get("table", "")),
+            }
             for name, note in stages.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -155,6 +155,43 @@ def test_a_table_edited_by_hand_stays_and_what_follows_is_run_again(stages, rast
     assert Workspace(tmp_path / "out").read("clean")["word"].tolist() == ["edited"]
 
 
+def test_an_edited_table_is_written_over_only_if_its_stage_is_named(stages, raster, tmp_path):
+    config, out = config_of(raster), tmp_path / "out"
+    stages(config, out)
+    Workspace(out).write("clean", pd.DataFrame({"word": ["edited"]}))
+    other = config_of(raster, clean={"overlap": 0.3})
+
+    with pytest.raises(CurationError, match=r"clean\.parquet was edited since .* --stage clean"):
+        stages(other, out)
+    assert stages.ran == []
+    assert Workspace(out).read("clean")["word"].tolist() == ["edited"]
+    # As it was configured when it was edited.
+    assert stages(config, out) == ["satellite", "describe", "publish"]
+    assert stages(other, out, "clean") == ["clean"]
+    assert Workspace(out).read("clean")["word"].tolist() == ["something"]
+    assert stages(other, out) == ["satellite", "describe", "publish"]
+
+
+def test_an_edited_table_that_was_taken_away_is_made_again(stages, raster, tmp_path):
+    config, out = config_of(raster), tmp_path / "out"
+    stages(config, out)
+    Workspace(out).write("clean", pd.DataFrame({"word": ["edited"]}))
+    Workspace(out).path("clean").unlink()
+
+    assert stages(config, out) == ["clean"]
+
+
+def test_notes_of_former_versions_do_not_tell_edits(stages, raster, tmp_path):
+    config, out = config_of(raster), tmp_path / "out"
+    stages(config, out)
+    notes = json.loads((out / "curate.json").read_text())
+    del notes["stages"]["clean"]["table"]
+    (out / "curate.json").write_text(json.dumps(notes))
+
+    assert stages(config, out) == []
+    assert stages(config_of(raster, clean={"overlap": 0.3}), out) == ["clean", "publish"]
+
+
 def test_what_is_gone_is_made_again(stages, raster, tmp_path):
     config = config_of(raster)
     stages(config, tmp_path / "out")
