@@ -61,9 +61,11 @@ def read_modality(word: Any, known: Sequence[str] = MODALITIES) -> Any:
 
 
 class Settings(BaseModel):
-    """Frozen settings that answer an unknown key with the closest known one."""
+    """Frozen, finite settings that answer an unknown key with the closest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

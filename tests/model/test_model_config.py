@@ -58,6 +58,14 @@ def test_an_impossible_canvas_is_refused(tiny_config):
         parse_config(tiny_config(preprocess={"drone": {"height": -1, "width": 8}}), "config.json")
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_settings_are_finite(value, tiny_config):
+    square = {"height": 8, "width": 8, "mean": [value, 0.0, 0.0]}
+
+    with pytest.raises(ModelError, match="at 'preprocess.drone.mean"):
+        parse_config(tiny_config(preprocess={"drone": square}), "config.json")
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         read_preset("mini").dim = 3
