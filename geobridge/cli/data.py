@@ -163,6 +163,7 @@ def rebuild(
     from pydantic import ValidationError
 
     from geobridge.curation.access import Access
+    from geobridge.curation.rebuild import kinds_of_reasons
     from geobridge.curation.rebuild import rebuild as run
     from geobridge.errors import CurationError
     from geobridge.model.config import first_problem
@@ -189,7 +190,7 @@ def rebuild(
         markup=False,
         soft_wrap=True,
     )
-    for reason, count in lost["reason"].value_counts().head(_REASONS).items():
+    for reason, count in kinds_of_reasons(lost["reason"])[:_REASONS]:
         output().print(f"{count:,} left out: {reason}", markup=False, soft_wrap=True)
     if len(lost):
         output().print(f"all of them in {out / 'rebuild.parquet'}", markup=False, soft_wrap=True)

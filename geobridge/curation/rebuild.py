@@ -13,8 +13,10 @@ secret is sent where.
 import hashlib
 import json
 import math
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -66,6 +68,12 @@ NOTE = "rebuild.json"
 
 COLUMNS = ("place_id", "view", "path", "sha256", "is_published", "kept", "reason")
 """Of the table `rebuild`."""
+
+_NAMED = 3
+
+_OF_A_FILE = re.compile(
+    r"(it comes out differently: )?(.+?) is (not there.*|not what it was made of)"
+)
 
 _MOST_PX = 8192
 
@@ -140,6 +148,38 @@ def rebuild(
         apart_m = recipe.settings.apart_m
         write_card(target / "README.md", there, kept, left_out=left_out, apart_m=apart_m)
     return Rebuilt(table, len(there))
+
+
+def kinds_of_reasons(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """Reasons that differ by the file they name alone as one, and how many there are of each.
+
+    Args:
+        reasons: of `Rebuilt.table`.
+
+    Returns:
+        The most frequent first, with the first few names in brackets where there are several.
+    """
+    # By what stands before and after the name of a file.
+    named: dict[tuple[str, str], Counter[str]] = {}
+    for reason in reasons:
+        match = _OF_A_FILE.fullmatch(reason)
+        before, name, after = match.groups("") if match else ("", reason, "")
+        # Where no file is named the whole reason is what they have in common.
+        around = (before, after) if match else (reason, "")
+        named.setdefault(around, Counter())[name] += 1
+    told = [(_told(*around, names), names.total()) for around, names in named.items()]
+    return sorted(told, key=lambda each: (-each[1], each[0]))
+
+
+def _told(before: str, after: str, names: Collection[str]) -> str:
+    """A reason of one file, or of several."""
+    if not after:
+        return before
+    if len(names) == 1:
+        return f"{before}{next(iter(names))} is {after}"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    few = ", ".join(sorted(names)[:_NAMED])
+    return f"{before}{len(names):,} files are {after} ({few}{more})"
 
 
 def _table(

@@ -20,7 +20,7 @@ from geobridge.curation import rebuild as module
 from geobridge.curation.access import Access
 from geobridge.curation.config import CurateConfig
 from geobridge.curation.pipeline import curate
-from geobridge.curation.rebuild import rebuild
+from geobridge.curation.rebuild import kinds_of_reasons, rebuild
 from geobridge.curation.recipes import read_recipe
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
@@ -159,6 +159,24 @@ def edited(town, folder, change):
     change(recipe)
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return folder
+
+
+def test_reasons_that_differ_by_a_name_are_one():
+    lost = [f"r{n}.tif is not there: give your copy with --raster" for n in (3, 0, 1, 2, 0)]
+    other = "it comes out differently: a/{} b.tif is not what it was made of"
+    photos = "it is of a folder of photos: give your copy with --photos"
+
+    told = kinds_of_reasons([photos, *lost, other, photos])
+
+    assert told == [
+        (
+            "4 files are not there: give your copy with --raster (r0.tif, r1.tif, r2.tif and 1 "
+            "more)",
+            5,
+        ),
+        (photos, 2),
+        (other, 1),
+    ]
 
 
 def test_a_rebuilt_data_set_equals_the_one_with_everything(town, tmp_path):
@@ -563,7 +581,8 @@ def test_the_command_says_what_is_there_and_what_is_not(town, tmp_path):
 
     assert poor.exit_code == 1
     assert "3 places with 3 of 12 pictures" in poor.stdout
-    assert "4 left out: town.tif is not there: give your copy with --raster" in poor.stdout
+    assert "8 left out: 2 files are not there: give your copy with --raster (" in poor.stdout
+    assert "town.tif)" in poor.stdout
     assert "rebuild.parquet" in poor.stdout
     assert rich.exit_code == 0, rich.output
     assert "4 places with 12 of 12 pictures" in rich.stdout
