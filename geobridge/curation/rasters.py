@@ -1,11 +1,12 @@
 """Rasters that stages read: which there are, whose they are and of when."""
 
 import datetime as clock
+import difflib
 import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,19 +216,30 @@ def facts_of(
         configured: facts by a pattern (`*.tif`, `flight-1/*`) of the path or the file's name;
             the first that fits counts.
     """
-    raster = entry.raster
-    name = raster.rpartition("/")[2]
-    fitting = (
-        facts
-        for pattern, facts in configured.items()
-        if fnmatch.fnmatchcase(raster, pattern) or fnmatch.fnmatchcase(name, pattern)
-    )
+    fitting = (facts for pattern, facts in configured.items() if _fits(entry.raster, pattern))
     own = RasterFacts(
         date=next((date for tag in _DATE_TAGS if (date := parse_date(tags.get(tag)))), None),
         licence=_first(tags, _LICENCE_TAGS),
         attribution=_first(tags, _ATTRIBUTION_TAGS),
     )
     return next(fitting, RasterFacts()).over(entry.facts).over(own)
+
+
+def idle_facts(configured: Mapping[str, RasterFacts], rasters: Sequence[str]) -> list[str]:
+    """A sentence without its end for each pattern of `facts` that fits no raster there is."""
+    names = [raster.rpartition("/")[2] for raster in rasters]
+    told = []
+    for pattern in configured:
+        if not any(_fits(raster, pattern) for raster in rasters):
+            close = difflib.get_close_matches(pattern.rpartition("/")[2], names, n=1, cutoff=0)
+            like = f"; the closest name is {close[0]}" if close else ""
+            told.append(f"the facts of {pattern!r} are of no raster{like}")
+    return told
+
+
+def _fits(raster: str, pattern: str) -> bool:
+    name = raster.rpartition("/")[2]
+    return fnmatch.fnmatchcase(raster, pattern) or fnmatch.fnmatchcase(name, pattern)
 
 
 def parse_date(text: Any) -> clock.date | None:

@@ -27,6 +27,7 @@ from geobridge.curation.rasters import (
     RasterFacts,
     digest,
     facts_of,
+    idle_facts,
     is_address,
     list_rasters,
     opened,
@@ -121,6 +122,9 @@ def run(workspace: Workspace, config: SatelliteConfig, step: Step) -> pd.DataFra
         RasterError: a named raster cannot be read.
     """
     places = _places(workspace)
+    if config.rasters:
+        for fault in idle_facts(config.facts, [one.raster for one in list_rasters(config.rasters)]):
+            step(fault)
     report = step("fetching satellite pictures")
     rows: list[dict[str, Any]] = []
     whose = digest(config.model_dump(mode="json"), _versions(config), COLUMNS)

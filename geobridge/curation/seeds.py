@@ -6,7 +6,7 @@
 Pixels are not read, only where there are any: once a raster, at low resolution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
@@ -23,6 +23,7 @@ from geobridge.curation.rasters import (
     RasterFacts,
     digest,
     facts_of,
+    idle_facts,
     is_address,
     list_rasters,
     opened,
@@ -118,12 +119,24 @@ def run(workspace: Workspace, config: SeedsConfig, step: Step) -> geopandas.GeoD
         raise CurationError(
             f"none of {len(found)} rasters gave a seed: {workspace.path('rasters')} says why."
         )
+    _tell(workspace, rasters, config, step)
     for seed in seeds:
         seed["footprint"] = Polygon(seed["footprint"])
     table = geopandas.GeoDataFrame(seeds, geometry="footprint", crs="EPSG:4326")
     table = table.sort_values("seed_id", ignore_index=True)
     workspace.write("seeds", table)
     return table
+
+
+def _tell(
+    workspace: Workspace, rasters: Sequence[Mapping[str, Any]], config: SeedsConfig, step: Step
+) -> None:
+    """Say what may not be as it was meant: rasters without seeds, facts of no raster."""
+    without = sum(not row["seeds"] for row in rasters)
+    if without:
+        step(f"{without} of {len(rasters)} rasters gave no seeds: see {workspace.path('rasters')}")
+    for fault in idle_facts(config.facts, [str(row["raster"]) for row in rasters]):
+        step(fault)
 
 
 def _seeds_of(entry: Found, config: SeedsConfig, files: RemoteFiles) -> tuple[dict[str, Any], bool]:

@@ -101,6 +101,26 @@ def test_rasters_of_one_name_have_seeds_of_their_own(tmp_path):
     assert sorted(seeds["raster"]) == [str(path) for path in paths]
 
 
+def test_rasters_without_seeds_and_facts_without_rasters_are_told(tmp_path):
+    paths = [paint(tmp_path / "town.tif", px=100), paint(tmp_path / "tiny.tif", px=20)]
+    told = []
+
+    def step(what):
+        told.append(what)
+        return lambda *_: None
+
+    facts = {"twon.tif": RasterFacts(source="us"), "t*y.tif": RasterFacts(source="them")}
+    config = SeedsConfig(
+        rasters=tuple(map(str, paths)), side_m=100, stride_m=100, max_gsd_m=2, facts=facts
+    )
+    run(Workspace(tmp_path / "work"), config, step)
+
+    assert told[1:] == [
+        f"1 of 2 rasters gave no seeds: see {tmp_path / 'work' / 'rasters.parquet'}",
+        "the facts of 'twon.tif' are of no raster; the closest name is town.tif",
+    ]
+
+
 def test_dates_and_licences_come_from_the_configuration_then_from_tags(tmp_path):
     tags = {"TIFFTAG_DATETIME": "2020:03:04 11:00:00", "TIFFTAG_COPYRIGHT": "Town survey"}
     tagged = paint(tmp_path / "flights" / "tagged.tif", px=100, tags=tags)
