@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from geobridge.errors import GeoBridgeError, ModelError
 from geobridge.imagery.preprocess import Preprocess
@@ -247,7 +248,23 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     """The key path of the first thing that is wrong (empty for the whole), and what it is."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return place, first["msg"].removeprefix("Value error, ").rstrip(".?")
+    return place, _said(first)
+
+
+def _said(problem: ErrorDetails) -> str:
+    """What is wrong with one value, without the words of pydantic where these are not plain."""
+    given = problem["input"]
+    match problem["type"]:
+        case "union_tag_invalid":
+            # It lists them as 'a', 'b'.
+            known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+            key, word = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]["tag"]
+            close = difflib.get_close_matches(word, known, n=1)
+            suggestion = f"did you mean {close[0]!r}" if close else f"use one of {', '.join(known)}"
+            return f"there is no {key} {word!r}: {suggestion}"
+        case "float_parsing" | "int_parsing":
+            return f"{given!r} is not a number alone: write it without a unit"
+    return problem["msg"].removeprefix("Value error, ").rstrip(".?")
 
 
 def read_config(path: Path) -> ModelConfig:

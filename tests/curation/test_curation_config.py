@@ -74,6 +74,25 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
         read_curate_config(tmp_path / "nowhere.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "street: {providers: [{kind: panormax}]}",
+            r"street\.providers\.0': there is no kind 'panormax': did you mean 'panoramax'; corr",
+        ),
+        (
+            "street: {providers: [{kind: film}]}",
+            "no kind 'film': use one of panoramax, mapillary, google, folder; correct it",
+        ),
+        ("crop: {gsd_m: 60cm}", r"crop\.gsd_m': '60cm' is not a number alone: write it without a"),
+    ],
+)
+def test_words_that_do_not_fit_are_told_plainly(tmp_path, text, told):
+    with pytest.raises(CurationError, match=told):
+        read(tmp_path, LEAST + text)
+
+
 def test_settings_read_back_as_they_are_written(tmp_path):
     config = read(tmp_path, LEAST + "satellite: {rasters: [map.tif]}")
 
