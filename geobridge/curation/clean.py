@@ -466,9 +466,6 @@ def _write_ground_sheet(
     shown = table[["place_id", "kept", "reason", name]].join(places[["drone", "street"]])
     shown = shown.dropna(subset=name).sort_values([name, "place_id"], kind="stable")
     shown = shown.drop_duplicates("street")
-    path.unlink(missing_ok=True)
-    if shown.empty:
-        return
     is_rejected = shown["reason"].str.contains(f"({gate} ", regex=False, na=False)
     rejected = shown[is_rejected]
     passed = shown[shown["kept"]].head(_SHOWN_PASSED // 2)

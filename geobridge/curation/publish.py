@@ -5,6 +5,7 @@
     DIR/places/pictures.parquet     a row a picture: provider, licence, attribution, date, digest
     DIR/places/README.md            the data card
     DIR/places/recipe.json          with `only_redistributable`: how to rebuild what is left out
+    DIR/sheets/places.png           a sample of the places, the views beside each other
 
 Everything is the same, byte for byte, when it is made from the same tables and pictures.
 """
@@ -32,6 +33,7 @@ from geobridge.curation.recipes import (
     write_recipe,
 )
 from geobridge.curation.redistribution import PlacePicture, make_recipe, shareable, stated
+from geobridge.curation.sheets import PASSED, Card, write_sheet
 from geobridge.curation.splits import SplitConfig, split_places
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
@@ -47,6 +49,8 @@ FOLDER = "places"
 """Of the data set, in the curation's folder."""
 
 PICTURES = "pictures.parquet"
+
+_SHOWN_PLACES = 12
 
 
 class PublishConfig(Settings):
@@ -126,6 +130,7 @@ def _run(workspace: Workspace, config: PublishConfig, step: Step) -> pd.DataFram
         apart_m=config.splits.apart_m,
         recipe=recipe,
     )
+    _write_sheet(workspace.folder / "sheets" / "places.png", folder, there, rows)
     if recipe and recipe.pictures:
         step(kept_back(recipe, len(rows)))
     for caution in cautions(there, rows, config.splits.apart_m):
@@ -375,6 +380,23 @@ def _together(rows: Sequence[PictureRow], name: str) -> str | None:
     if len(told) == len(said) and len({words for _, words in told}) == 1:
         return str(told[0][1])
     return "; ".join(f"{view}: {words}" for view, words in told)
+
+
+def _write_sheet(
+    path: Path, folder: Path, places: Sequence[Place], rows: Sequence[PictureRow]
+) -> None:
+    """A sample of the places from all over the table, a row each, its views side by side."""
+    path_of = {(row.place_id, row.view): folder / row.path for row in rows}
+    views = [view for view in VIEWS if any(row.view == view for row in rows)]
+    spread = np.linspace(0, len(places) - 1, min(_SHOWN_PLACES, len(places)))
+    picked = [places[at] for at in np.unique(spread.round().astype(np.int64))]
+    cards = [
+        Card(path_of.get((place.place_id, view)), (view, place.place_id), PASSED)
+        for place in picked
+        for view in views
+    ]
+    title = f"{len(picked)} of {len(places):,} places"
+    write_sheet(path, title, cards, columns=len(views))
 
 
 def _remove_former(folder: Path, paths: set[str]) -> None:

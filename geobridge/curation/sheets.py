@@ -28,34 +28,40 @@ class Card:
     """One picture of a sheet.
 
     Attributes:
-        path: of the picture.
+        path: of the picture; None where there is none.
         words: lines below it; what is too long for a line goes on in the next.
         colour: of its frame.
     """
 
-    path: Path
+    path: Path | None
     words: tuple[str, ...]
     colour: str
 
 
-def write_sheet(path: Path, title: str, cards: Sequence[Card]) -> None:
+def write_sheet(path: Path, title: str, cards: Sequence[Card], *, columns: int = _COLUMNS) -> None:
     """Write cards as a PNG, row by row; a picture that cannot be read is an empty frame.
+
+    Without cards there is no PNG; a former one is removed.
 
     Args:
         path: of the PNG; its folder is made.
         title: first line of the sheet.
         cards: in the order they are shown.
+        columns: cards of a row.
     """
+    if not cards:
+        path.unlink(missing_ok=True)
+        return
     lines = [_lines(card.words) for card in cards]
     most = max(map(len, lines), default=0)
     wide, high = _THUMB_PX[0] + _MARGIN_PX, _THUMB_PX[1] + _MARGIN_PX + most * _LINE_PX
-    rows = -(-len(cards) // _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * wide + _MARGIN_PX, _HEAD_PX + rows * high), "white")
+    rows = -(-len(cards) // columns)
+    sheet = Image.new("RGB", (columns * wide + _MARGIN_PX, _HEAD_PX + rows * high), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN_PX, 6), title, fill="black", font=_font(14))
     for at, (card, words) in enumerate(zip(cards, lines, strict=True)):
-        left = _MARGIN_PX + at % _COLUMNS * wide
-        top = _HEAD_PX + at // _COLUMNS * high
+        left = _MARGIN_PX + at % columns * wide
+        top = _HEAD_PX + at // columns * high
         _draw_card(sheet, draw, card, left, top)
         for line, text in enumerate(words):
             below = top + _THUMB_PX[1] + line * _LINE_PX
@@ -71,6 +77,9 @@ def _draw_card(
 ) -> None:
     right, bottom = left + _THUMB_PX[0], top + _THUMB_PX[1]
     draw.rectangle((left, top, right - 1, bottom - 1), "#eceef1", card.colour, _FRAME_PX)
+    if card.path is None:
+        draw.text((left + 20, top + 60), "none", fill="black", font=_font(11))
+        return
     try:
         picture = Image.fromarray(read_image(card.path, min_side=max(_THUMB_PX)))
     except ImageError:

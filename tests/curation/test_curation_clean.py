@@ -234,7 +234,6 @@ def test_sheets_show_what_is_rejected_and_what_barely_passes(crops):
     names = sorted(path.name for path in (crops.workspace.folder / "sheets").iterdir())
     assert names == [
         *(f"clean_drone_{gate}.png" for gate in ("bh", "contrast", "entropy")),
-        "clean_same_street.png",
         *(f"clean_street_{gate}.png" for gate in ("bh", "contrast", "entropy")),
     ]
     sheet = np.asarray(Image.open(crops.workspace.folder / "sheets" / "clean_drone_bh.png"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from curation_stage import silent, stage_tables
+from PIL import Image
 
 from geobridge.curation import publish
 from geobridge.curation.publish import PublishConfig
@@ -303,6 +304,23 @@ def test_providers_of_one_attribution_are_one_line_of_the_card(tmp_path):
     assert "| 10 others | 10 | 0 | 0 |" in lines
     assert "| panoramax | 0 | 20 | 0 |" in lines
     assert "| 09.tif | 1 | 0 | 0 |" in lines
+
+
+def test_a_sheet_shows_a_sample_of_the_places(tmp_path):
+    workspace, _ = stage_tables(tmp_path, [(2000 * n, 0) for n in range(15)])
+    path = tmp_path / "sheets" / "places.png"
+
+    run(workspace)
+    with Image.open(path) as sheet:
+        twelve = sheet.size
+    run_again, _ = stage_tables(tmp_path, OFFSETS_M)
+    run(run_again)
+
+    with Image.open(path) as sheet:
+        five = sheet.size
+    # Three views wide; each place adds the same height.
+    assert five[0] == twelve[0] == 3 * 218 + 8
+    assert (twelve[1] - 26) / 12 == (five[1] - 26) / 5
 
 
 def test_nothing_to_publish_is_one_sentence(tmp_path):
