@@ -109,13 +109,14 @@ def version_of(name: str | Path) -> str:
 def list_rasters(listed: Iterable[str]) -> list[Found]:
     """Rasters of a configuration: paths and addresses as they are, folders file by file.
 
-    Each comes once, and other files of a folder with why they are no raster.
+    Each comes once, and other files of a folder with why they are no raster. What is no path
+    itself is a pattern (`flight-1/*.tif`), whose files are named, in order.
 
     Raises:
-        CurationError: a path does not exist.
+        CurationError: a path does not exist, or a pattern fits nothing.
     """
     found: dict[str, Found] = {}
-    for entry in listed:
+    for entry in (path for one in listed for path in _matching(one)):
         if is_address(entry) or Path(entry).is_file():
             found[entry] = Found(entry, is_named=True)
         elif Path(entry).is_dir():
@@ -124,9 +125,19 @@ def list_rasters(listed: Iterable[str]) -> list[Found]:
                 found.setdefault(raster, Found(raster, is_named=False, fault=_fault_of(name)))
         else:
             raise CurationError(
-                f"{entry} is neither a file, a folder nor an address: correct the configuration."
+                f"{entry} is neither a file, a folder nor an address, and no file fits it as a "
+                f"pattern: correct the configuration."
             )
     return list(found.values())
+
+
+def _matching(entry: str) -> list[str]:
+    """The files and folders that fit a pattern; the entry itself where it is none."""
+    if is_address(entry) or Path(entry).exists():
+        return [entry]
+    root = Path(Path(entry).anchor)
+    found = root.glob(Path(entry).relative_to(root).as_posix())
+    return sorted(path.as_posix() for path in found) or [entry]
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class SeedsConfig(Settings):
     """Where orthomosaics are and how they are slid over.
 
     Attributes:
-        rasters: GeoTIFFs, COGs, folders of them, or their addresses.
+        rasters: GeoTIFFs, COGs, folders of them, patterns (`flight-1/*.tif`), or their addresses.
         catalogue: STAC catalogue that is searched for more, such as OpenAerialMap's.
         side_m: side of a footprint on the ground.
         stride_m: between the centres of neighbours.

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from rasterio import Affine
 from rasterio.enums import ColorInterp
 
-from geobridge.curation.rasters import RasterFacts, opened, parse_date
+from geobridge.curation.rasters import RasterFacts, list_rasters, opened, parse_date
 from geobridge.curation.seeds import SeedsConfig, run
 from geobridge.curation.stac import Catalogue, address_fault
 from geobridge.curation.workspace import Workspace
@@ -119,6 +119,18 @@ def test_rasters_without_seeds_and_facts_without_rasters_are_told(tmp_path):
         f"1 of 2 rasters gave no seeds: see {tmp_path / 'work' / 'rasters.parquet'}",
         "the facts of 'twon.tif' are of no raster; the closest name is town.tif",
     ]
+
+
+def test_a_pattern_names_the_files_that_fit_it(tmp_path):
+    paths = [paint(tmp_path / "flights" / name, px=100) for name in ("b.tif", "a.tif", "c.png")]
+    odd = paint(tmp_path / "[1].tif", px=100)
+
+    listed = list_rasters([str(tmp_path / "f*" / "*.tif"), str(odd)])
+
+    assert [entry.raster for entry in listed] == [str(paths[1]), str(paths[0]), str(odd)]
+    assert all(entry.is_named for entry in listed)
+    with pytest.raises(CurationError, match=r"\*\.jp2 is neither .* no file fits it as a pattern"):
+        list_rasters([str(tmp_path / "*.jp2")])
 
 
 def test_dates_and_licences_come_from_the_configuration_then_from_tags(tmp_path):
