@@ -62,7 +62,7 @@ def test_an_impossible_canvas_is_refused(tiny_config):
 def test_settings_are_finite(value, tiny_config):
     square = {"height": 8, "width": 8, "mean": [value, 0.0, 0.0]}
 
-    with pytest.raises(ModelError, match="at 'preprocess.drone.mean"):
+    with pytest.raises(ModelError, match=r"at 'preprocess\.drone\.mean"):
         parse_config(tiny_config(preprocess={"drone": square}), "config.json")
 
 
