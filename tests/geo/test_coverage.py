@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from pyproj import Transformer
 from rasterio import Affine
 from rasterio.enums import ColorInterp, Resampling
@@ -130,13 +131,17 @@ def test_the_pixel_size_at_a_position_is_that_of_the_ground_there(tmp_path):
     assert south / north == pytest.approx(np.sqrt(cosines[0] / cosines[1]), rel=1e-3)
 
 
-def test_a_format_that_is_not_accepted_is_not_opened(tmp_path):
+def test_what_an_opener_gives_is_a_geotiff_or_refused(tmp_path):
     path = write(tmp_path / "a.tif", framed(50, 50, 5), Affine(1, 0, EAST_M, 0, -1, NORTH_M))
+    names_it = tmp_path / "a.vrt"
+    rasterio.shutil.copy(path, names_it, driver="VRT")
 
-    with RasterMap(path, driver="GTiff") as raster:
+    with RasterMap(names_it) as raster:
         assert raster.width == 50
-    with pytest.raises(RasterError, match="cannot be opened"):
-        RasterMap(path, driver="VRT")
+    with RasterMap("a stranger's", lambda: path.open("rb", buffering=0)) as raster:
+        assert raster.width == 50
+    with pytest.raises(RasterError):
+        RasterMap("a stranger's", lambda: names_it.open("rb", buffering=0))
 
 
 def test_tags_are_those_of_the_file(tmp_path):
