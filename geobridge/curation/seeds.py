@@ -33,12 +33,12 @@ from geobridge.curation.stac import Catalogue, find_rasters
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, RasterError
 from geobridge.geo.coverage import Coverage
+from geobridge.geo.distance import METRES_A_DEGREE
 from geobridge.geo.rasters import RasterMap, RasterWindow
 from geobridge.model.config import Settings
 from geobridge.progress import Step
 
 _TOGETHER = 1024
-_METRES_PER_DEGREE = 111_000.0
 
 
 class SeedsConfig(Settings):
@@ -203,4 +203,4 @@ def _slide(
 
 def _holds_pole(window: RasterWindow, side_m: float) -> bool:
     """Whether a footprint has no outline in degrees, because a pole is in it."""
-    return (90.0 - abs(window.lat)) * _METRES_PER_DEGREE <= side_m
+    return (90.0 - abs(window.lat)) * METRES_A_DEGREE <= side_m

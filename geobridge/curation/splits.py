@@ -15,10 +15,9 @@ import shapely
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from geobridge.geo.distance import distance_m
+from geobridge.geo.distance import METRES_A_DEGREE, distance_m
 from geobridge.model.config import Settings
 
-_DEGREE_M = 111_320.0
 _LEAST_COS = 1e-3
 
 
@@ -120,14 +119,14 @@ def _groups(
 
 def _blocks(lat: NDArray[np.float64], lon: NDArray[np.float64], block_m: float) -> list[str]:
     """For each place the block it lies in; blocks are the same whatever places there are."""
-    row = np.floor(lat * _DEGREE_M / block_m)
-    middle = (row + 0.5) * block_m / _DEGREE_M
+    row = np.floor(lat * METRES_A_DEGREE / block_m)
+    middle = (row + 0.5) * block_m / METRES_A_DEGREE
     column = np.floor(lon * _degree_east_m(middle) / block_m)
     return [f"{int(r)} {int(c)}" for r, c in zip(row, column, strict=True)]
 
 
 def _degree_east_m(lat: NDArray[np.float64]) -> NDArray[np.float64]:
-    metres: NDArray[np.float64] = _DEGREE_M * np.maximum(np.cos(np.radians(lat)), _LEAST_COS)
+    metres: NDArray[np.float64] = METRES_A_DEGREE * np.maximum(np.cos(np.radians(lat)), _LEAST_COS)
     return metres
 
 
@@ -160,8 +159,8 @@ def _pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Rows of places that are nearer to each other, the first lower, and how near they are."""
     # Boxes of degrees find who may be near, also from the other side of the antimeridian.
-    tall = np.full(len(lat), 1.01 * within_m / _DEGREE_M)
-    wide = np.minimum(tall * _DEGREE_M / _degree_east_m(np.abs(lat) + tall), 180.0)
+    tall = np.full(len(lat), 1.01 * within_m / METRES_A_DEGREE)
+    wide = np.minimum(tall * METRES_A_DEGREE / _degree_east_m(np.abs(lat) + tall), 180.0)
     tree = shapely.STRtree(shapely.points(lon, lat))
     ones, others = [], []
     for turn in (-360.0, 0.0, 360.0):

@@ -13,6 +13,9 @@ from pyproj import Geod
 
 from geobridge.errors import PositionError
 
+METRES_A_DEGREE = 111_320.0
+"""Of longitude at the equator; of latitude it is right to 0.7 %. For margins, not for positions."""
+
 Floats = npt.NDArray[np.float64]
 
 WGS84 = Geod(ellps="WGS84")

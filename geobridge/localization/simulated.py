@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geobridge.geo.distance import METRES_A_DEGREE
 from geobridge.imagery.augment import (
     GroundCrop,
     crop_ground,
@@ -46,7 +47,6 @@ _TILTED, _MOST_TILT_DEG = 0.3, 30.0
 # Corners displaced by lens and relief, in sides of the photo.
 _SKEW = 0.04
 _HEADING_ERROR_DEG = 10.0
-_METRES_PER_DEGREE = 111_320.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,5 +162,5 @@ def change_camera(
 def said_position(lat: float, lon: float, rng: np.random.Generator) -> tuple[float, float]:
     """Where a photo of the ground at a position, in degrees, would say that it looks."""
     east_m, north_m = rng.normal(0, POSITION_ERROR_M, 2)
-    metres_per_degree_lon = _METRES_PER_DEGREE * math.cos(math.radians(lat))
-    return lat + north_m / _METRES_PER_DEGREE, lon + east_m / metres_per_degree_lon
+    metres_per_degree_lon = METRES_A_DEGREE * math.cos(math.radians(lat))
+    return lat + north_m / METRES_A_DEGREE, lon + east_m / metres_per_degree_lon

@@ -44,13 +44,13 @@ from geobridge.curation.providers import (
 )
 from geobridge.curation.providers.online import Online
 from geobridge.errors import CurationError
+from geobridge.geo.distance import METRES_A_DEGREE
 from geobridge.model.config import Settings
 
 KEY = "GOOGLE_MAPS_KEY"
 SIDE_DEG = 0.01
 # Circles of this radius around the points of a square grid of the same spacing leave no gap.
 RADIUS_M = 50
-METRES_A_DEGREE = 111_320.0
 PICTURE_PX = 640
 PICTURE_FOV_DEG = 120
 PICTURE_BYTES = 100_000
