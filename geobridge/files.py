@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and whether they have changed."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def stamp(path: Path) -> str:
+    """Size in bytes and time of the last change in nanoseconds: another one when a file changes.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"

@@ -58,6 +58,7 @@ from geobridge.curation.ground import GroundConfig, compare, judge_sets
 from geobridge.curation.sheets import PASSED, REJECTED, Card, write_sheet
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError, ImageError
+from geobridge.files import stamp
 from geobridge.geo.distance import distance_m
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.quality import QUALITY_SIDE, quality_of
@@ -217,10 +218,9 @@ def _measure(
 def _key(folder: Path, path: str) -> str:
     """Names a picture as it is now: one that was written again is measured again."""
     try:
-        status = (folder / path).stat()
+        return f"{path} {stamp(folder / path)}"
     except OSError:
         return path
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def _measure_one(folder: Path, path: str, view: JudgedView) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pydantic import Field
 from geobridge.curation.fit import LEAST_OTHERS, share_below
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
+from geobridge.files import stamp
 from geobridge.geo.distance import distance_m
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.quality import QUALITY_SIDE
@@ -158,17 +159,14 @@ def _embedded(
     with workspace.journal("ground", whose) as journal:
         for done, row in enumerate(chosen.to_dict("records"), 1):
             key = "{place_id} {pano_id} {heading_deg}".format_map(row)
-            key += "".join(f" {_version(workspace, row[view])}" for view in ("drone", "street"))
+            key += "".join(
+                f" {stamp(workspace.folder / row[view])}" for view in ("drone", "street")
+            )
             if key not in journal:
                 journal.add(key, _embed(model, above, workspace, row, config.side_m))
             found.append(_read(journal[key]))
             report(done, len(chosen))
     return found
-
-
-def _version(workspace: Workspace, path: str) -> str:
-    status = (workspace.folder / path).stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _embed(

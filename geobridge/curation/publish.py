@@ -37,7 +37,7 @@ from geobridge.curation.sheets import PASSED, Card, write_sheet
 from geobridge.curation.splits import SplitConfig, split_places
 from geobridge.curation.workspace import Workspace
 from geobridge.errors import CurationError
-from geobridge.files import write_atomically
+from geobridge.files import stamp, write_atomically
 from geobridge.model.config import Settings, first_problem
 from geobridge.places.place import Place
 from geobridge.places.table import write_places
@@ -323,7 +323,7 @@ def _copy(
         source, target = workspace.folder / path, folder / picture.published
         try:
             digests[path] = file_digest(source)
-            if not (target.is_file() and _stamp(target) == _stamp(source)):
+            if not (target.is_file() and stamp(target) == stamp(source)):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft = target.with_name(f".{target.name}.new")
                 shutil.copy2(source, draft)
@@ -335,11 +335,6 @@ def _copy(
             ) from error
         report(done, len(pictures))
     return digests
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def write_data_set(folder: Path, places: Iterable[Place], rows: Sequence[PictureRow]) -> None:

@@ -19,6 +19,7 @@ import rasterio
 from geobridge.curation.http import DownloadError
 from geobridge.curation.remote import RemoteFile, RemoteFiles
 from geobridge.errors import CurationError, RasterError
+from geobridge.files import stamp
 from geobridge.geo.rasters import Picture, RasterMap, RasterWindow
 from geobridge.imagery.files import list_files
 from geobridge.model.config import Settings
@@ -100,10 +101,9 @@ def version_of(name: str | Path) -> str:
     if is_address(str(name)):
         return str(name)
     try:
-        status = Path(name).stat()
+        return f"{name} {stamp(Path(name))}"
     except OSError:
         return f"{name} missing"
-    return f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 def list_rasters(listed: Iterable[str]) -> list[Found]:
