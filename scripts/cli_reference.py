@@ -4,9 +4,7 @@ python scripts/cli_reference.py
 python scripts/cli_reference.py --check
 """
 
-import argparse
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,17 +64,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main() -> None:
-    """Write the page, or with --check fail if it is stale."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if stale")
-    check = parser.parse_args().check
-    wanted = page()
-    if not check:
-        PAGE.write_text(wanted, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != wanted:
-        sys.exit(f"docs/{PAGE.name} is stale: run `python scripts/cli_reference.py`.")
-
-
 if __name__ == "__main__":
-    main()
+    from reference_page import write_or_check
+
+    write_or_check(PAGE, page, __doc__)
