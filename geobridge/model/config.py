@@ -20,7 +20,7 @@ ImageKind = Literal[
 ]
 TextKind = Literal["clip", "siglip", "siglip2"]
 Pooling = Literal["projection", "cls", "mean", "gem", "spatial"]
-Weights = Literal["separate", "shared", "adapter"]
+Weights = Literal["separate", "shared", "adapter", "aerial"]
 
 POOLINGS: dict[ImageKind, tuple[Pooling, ...]] = {
     "resnet": ("gem", "mean", "spatial"),
@@ -136,8 +136,10 @@ class ModelConfig(Settings):
     Attributes:
         name: what people call it.
         dim: length of an embedding.
-        weights: of the picture towers: `separate` (one a view, the paper), `shared` (one for all)
-            or `adapter` (one for all, with a light residual adapter and head for each view).
+        weights: of the picture towers: `separate` (one a view, the paper), `shared` (one for all),
+            `adapter` (one for all, with a light residual adapter and head for each view), or
+            `aerial` (one for what is seen from above and one for the street, with adapters and
+            heads like those).
         image: the picture tower.
         text: the sentence tower, or None.
         preprocess: how a picture of each view is prepared; its keys are the views the model has.
@@ -183,6 +185,23 @@ class ModelConfig(Settings):
     def modalities(self) -> tuple[Modality, ...]:
         """The views, then `text` if the model reads sentences."""
         return (*self.views, "text") if self.text else self.views
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether each view has an adapter of its own."""
+        return self.weights in ("adapter", "aerial")
+
+    def trunk_of(self, view: View) -> str:
+        """The name of the picture tower that a view goes through."""
+        if self.weights == "separate":
+            return view
+        if self.weights == "aerial":
+            return "street" if view == "street" else "aerial"
+        return "shared"
+
+    def head_of(self, view: View) -> str:
+        """The name of the head that a view goes through."""
+        return "shared" if self.weights == "shared" else view
 
     def digest(self) -> bytes:
         """SHA-256 of all settings that change an embedding.

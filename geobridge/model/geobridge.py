@@ -33,8 +33,6 @@ from geobridge.views import MODALITIES, VIEWS, Modality, View
 Picture = NDArray[np.uint8] | str | Path
 """A picture in memory, uint8 (H, W, 3) RGB, or the file it is in."""
 
-_SHARED = "shared"
-
 
 class GeoBridge(nn.Module):
     """One encoder for each modality behind one contract: unit-norm float32 rows (N, dim).
@@ -59,8 +57,8 @@ class GeoBridge(nn.Module):
         self.config = config
         self.tokenizer: Tokenizer | None = None
         self.loaded_from: str | None = None
-        trunks = config.views if config.weights == "separate" else (_SHARED,)
-        heads = (_SHARED,) if config.weights == "shared" else config.views
+        trunks = dict.fromkeys(config.trunk_of(view) for view in config.views)
+        heads = dict.fromkeys(config.head_of(view) for view in config.views)
         self.trunks = nn.ModuleDict({key: ImageTower(config.image, pretrained) for key in trunks})
         self.heads = nn.ModuleDict({key: self._head(key) for key in heads})
         self.text = TextTower(config.text, config.dim, pretrained) if config.text else None
@@ -74,7 +72,7 @@ class GeoBridge(nn.Module):
     def _head(self, key: str) -> ViewHead:
         config = self.config
         width = next(iter(self.trunks.values())).width
-        bottleneck = config.adapter_dim if config.weights == "adapter" else None
+        bottleneck = config.adapter_dim if config.has_adapters else None
         positions = 0
         if config.image.pooling == "spatial":
             counts = {
@@ -82,7 +80,7 @@ class GeoBridge(nn.Module):
                 for view, item in config.preprocess.items()
             }
             positions = counts.get(cast(View, key), next(iter(counts.values())))
-            if key == _SHARED and len(set(counts.values())) > 1:
+            if config.weights == "shared" and len(set(counts.values())) > 1:
                 raise ModelError(
                     f"model {config.name!r} shares a spatial head among pictures of different "
                     f"shapes ({counts}): give them one shape, or take weights 'adapter'."
@@ -179,7 +177,7 @@ class GeoBridge(nn.Module):
             text: local folder or hub name of a CLIP, SigLIP or SigLIP 2, or None for no text.
             name: of the new model.
             dim: length of embeddings; the picture tower's own by default.
-            weights: `separate`, `shared` or `adapter`.
+            weights: see `ModelConfig`.
             views: which views the model has.
             seed: of the heads that are drawn where a tower's own rows have another length.
         """
@@ -372,7 +370,7 @@ class GeoBridge(nn.Module):
         pixels = pixels.to(self.device)
         if pixels.dtype == torch.uint8:
             pixels = preprocess.normalize(pixels)
-        tokens = self._pick(self.trunks, view)(pixels)
+        tokens = self.trunks[self.config.trunk_of(view)](pixels)
         return self.head(view).pooled(tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -411,7 +409,7 @@ class GeoBridge(nn.Module):
 
     def head(self, view: View) -> ViewHead:
         """Adapter, pooling and projection of a view; one for all views where they share."""
-        return cast(ViewHead, self._pick(self.heads, view))
+        return cast(ViewHead, self.heads[self.config.head_of(view)])
 
     def _embed_texts(self, texts: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]:
         return self._infer(lambda: self.encode_texts(texts), names)
@@ -424,10 +422,6 @@ class GeoBridge(nn.Module):
         if view == "street" and field is None:
             field = street_field_of_file(item, image.shape[1], image.shape[0])
         return self.prepare(view, image, field)
-
-    @staticmethod
-    def _pick(modules: nn.ModuleDict, view: View) -> nn.Module:
-        return modules[_SHARED if _SHARED in modules else view]
 
     def _infer(self, encode: Callable[[], Tensor], names: Sequence[str]) -> NDArray[np.float32]:
         if not names:

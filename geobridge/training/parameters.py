@@ -230,7 +230,7 @@ def _modalities(model: GeoBridge, tower: str) -> tuple[Modality, ...]:
     if tower == "text":
         return ("text",)
     key = tower.removeprefix("trunks.")
-    return (cast(Modality, key),) if model.config.weights == "separate" else model.config.views
+    return tuple(view for view in model.config.views if model.config.trunk_of(view) == key)
 
 
 def _layout(model: GeoBridge) -> dict[str, _Spot]:
@@ -297,7 +297,7 @@ def _frozen_towers(model: GeoBridge, freeze: tuple[Modality, ...]) -> set[str]:
 
 
 def _check_train(model: GeoBridge, config: ParametersConfig, frozen: set[str]) -> None:
-    if config.train == "adapters" and model.config.weights != "adapter":
+    if config.train == "adapters" and not model.config.has_adapters:
         raise TrainingError(
             f"model {model.name!r} has no adapters of views to train, its weights are "
             f"{model.config.weights!r}: train 'heads', or build a model with weights 'adapter'."

@@ -19,7 +19,7 @@ from geobridge.training.maps import MapSource
 from geobridge.training.negatives import BatchOrder
 from geobridge.training.sources import FileSource, PictureSource, WorldSource, read_records
 from geobridge.training.stream import OrderedPart, Part
-from geobridge.views import VIEWS, Modality, View
+from geobridge.views import Modality, View
 
 Opened = FileSource | WorldSource
 """What a set of places is while it is trained on."""
@@ -138,12 +138,12 @@ def _take_weights(model: GeoBridge, trained: GeoBridge) -> None:
 
 def _former_names(name: str) -> Iterator[str]:
     """What a weight may have been called in the model that is gone on from."""
-    for view in VIEWS:
-        if name.startswith((f"heads.{view}.", f"trunks.{view}.")):
-            yield from _poolings(name)
-            # What was one for all views begins as the same for each of them.
-            name = name.replace(f".{view}.", ".shared.", 1)
     yield from _poolings(name)
+    room, key, *rest = name.split(".")
+    if room in ("heads", "trunks") and key != "shared":
+        # What was one for several views begins as the same for each of them.
+        for wider in ("aerial", "shared"):
+            yield from _poolings(".".join((room, wider, *rest)))
 
 
 def _poolings(name: str) -> Iterator[str]:

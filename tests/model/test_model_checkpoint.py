@@ -19,7 +19,7 @@ def rows_of(model):
     return np.vstack([*pictures, model.embed("text", ["a river"])])
 
 
-@pytest.mark.parametrize("weights", ["separate", "shared", "adapter"])
+@pytest.mark.parametrize("weights", ["separate", "shared", "adapter", "aerial"])
 def test_a_loaded_model_embeds_as_the_saved_one(weights, make_tiny, tmp_path):
     model = make_tiny(weights=weights)
     model.save(tmp_path / "model")

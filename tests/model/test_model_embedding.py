@@ -27,7 +27,7 @@ def test_rows_are_float32_of_unit_norm(view, count, tiny):
     assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(count), abs=1e-5)
 
 
-@pytest.mark.parametrize("weights", ["separate", "shared", "adapter"])
+@pytest.mark.parametrize("weights", ["separate", "shared", "adapter", "aerial"])
 def test_every_arrangement_of_weights_embeds_every_modality(weights, make_tiny):
     model = make_tiny(weights=weights)
 
@@ -35,6 +35,37 @@ def test_every_arrangement_of_weights_embeds_every_modality(weights, make_tiny):
     for view in ("drone", "street", "satellite"):
         assert model.embed(view, [picture()]).shape == (1, 8)
     assert model.embed("text", ["a river", "a harbour", ""]).shape == (3, 8)
+
+
+def test_what_is_seen_from_above_shares_a_tower_that_the_street_does_not(make_tiny):
+    model = make_tiny(weights="aerial")
+
+    assert set(model.trunks) == {"aerial", "street"}
+    assert set(model.heads) == {"drone", "street", "satellite"}
+    touched = {}
+    for view in ("drone", "street", "satellite"):
+        model.zero_grad(set_to_none=True)
+        model.encode_images(view, torch.stack([model.prepare(view, picture())])).sum().backward()
+        touched[view] = {
+            ".".join(name.split(".")[:2])
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        }
+    assert touched == {
+        "drone": {"trunks.aerial", "heads.drone"},
+        "street": {"trunks.street", "heads.street"},
+        "satellite": {"trunks.aerial", "heads.satellite"},
+    }
+    assert model.heads["drone"].adapter.down.out_features == model.config.adapter_dim
+
+
+def test_without_a_street_there_is_no_tower_for_it(make_tiny):
+    whole = make_tiny(weights="aerial").config
+    above = {view: whole.preprocess[view] for view in ("drone", "satellite")}
+
+    model = GeoBridge.from_config(whole.model_copy(update={"preprocess": above, "text": None}))
+
+    assert set(model.trunks) == {"aerial"}
 
 
 def test_an_item_does_not_depend_on_its_batch_or_its_neighbours(tiny):

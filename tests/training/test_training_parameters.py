@@ -308,6 +308,29 @@ def test_a_frozen_view_of_its_own_tower_keeps_its_head_learning():
     assert idle == under(model, "trunks.street")
 
 
+def test_the_street_is_frozen_alone_where_its_tower_is_its_own():
+    model = make(weights="aerial")
+
+    choose(model, freeze=["street"])
+
+    idle = {name for name, _ in model.named_parameters()} - training(model)
+    assert idle == under(model, "trunks.street")
+
+
+def test_what_is_seen_from_above_is_frozen_together():
+    with pytest.raises(TrainingError, match="drone, satellite share one tower"):
+        choose(make(weights="aerial"), freeze=["drone"])
+
+
+def test_a_street_tower_of_its_own_comes_with_adapters():
+    model = make(weights="aerial")
+
+    choose(model, train="adapters")
+
+    assert under(model, *(f"heads.{view}.adapter" for view in VIEWS)) <= training(model)
+    assert not training(model) & under(model, "trunks")
+
+
 def test_views_on_one_tower_are_frozen_together():
     model = make()
 

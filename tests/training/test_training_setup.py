@@ -191,7 +191,15 @@ def test_maps_of_pictures_of_another_size_are_new_and_at_first_ignored(save):
     assert not new[:, 16:].any()
 
 
-@pytest.mark.parametrize(("before", "after"), [("shared", "adapter"), ("shared", "separate")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("shared", "adapter"),
+        ("shared", "separate"),
+        ("shared", "aerial"),
+        ("adapter", "aerial"),
+    ],
+)
 def test_what_was_shared_begins_as_the_same_for_each_view(before, after, save):
     trained, going_on = save(weights=before)
 
@@ -199,6 +207,21 @@ def test_what_was_shared_begins_as_the_same_for_each_view(before, after, save):
 
     assert len(model.heads) == 3
     assert_same_rows(model, trained)
+
+
+def test_views_that_part_begin_with_the_tower_that_each_of_them_had(save):
+    trained, going_on = save(weights="aerial")
+    with torch.no_grad():
+        for parameter in trained.trunks["street"].parameters():
+            parameter.add_(0.5)
+    trained.save(trained.loaded_from)
+
+    model = start_model(going_on(settings={"weights": "separate"}), [])
+
+    former = {"drone": "aerial", "street": "street", "satellite": "aerial"}
+    for view, key in former.items():
+        new, old = model.trunks[view].state_dict(), trained.trunks[key].state_dict()
+        assert all(torch.equal(new[name], old[name]) for name in old)
 
 
 def test_weights_that_fit_no_more_are_drawn_and_the_others_kept(save):

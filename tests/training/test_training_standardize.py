@@ -111,7 +111,7 @@ def test_the_last_layers_add_nothing_while_standardising(make):
 
 
 @pytest.mark.parametrize("pooling", ["gem", "spatial"])
-@pytest.mark.parametrize("weights", ["adapter", "separate"])
+@pytest.mark.parametrize("weights", ["adapter", "separate", "aerial"])
 def test_a_folded_model_embeds_as_the_standardised_one(pooling, weights, make):
     model = make(weights=weights, image={"pooling": pooling}).eval()
     standardizer = seen(Standardizer(model), model).eval()
