@@ -251,6 +251,7 @@ class FitModule(lightning.LightningModule):
             "orders": [order.state_dict() for order in self.stream.orders],
             "average": self.average.state_dict() if self.average else None,
             "progress_at": dict(self._progress_at),
+            "provenance": self.model.config.provenance,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,6 +263,8 @@ class FitModule(lightning.LightningModule):
         if self.average:
             self.average.load_state_dict(state["average"])
         self._progress_at = dict(state["progress_at"])
+        provenance = state.get("provenance")
+        self.model.config = self.model.config.model_copy(update={"provenance": provenance})
 
     # ---- the step -----------------------------------------------------------------------------
 
@@ -487,7 +490,7 @@ class Keeper(Callback):
     def _validate(self, trainer: lightning.Trainer, module: FitModule, done: int) -> None:
         finished = module.finished()
         if finished is not None:
-            model = _with_origin(finished, module.config, done)
+            model = _with_origin(finished, module, done)
             results = validate(model, module.validation) if module.validation else None
             if results and self.report:
                 self.report.validation(done, results.recall)
@@ -500,9 +503,11 @@ class Keeper(Callback):
         module.train()
 
 
-def _with_origin(model: GeoBridge, config: TrainConfig, steps: int) -> GeoBridge:
+def _with_origin(model: GeoBridge, module: FitModule, steps: int) -> GeoBridge:
     """The model, with a record of the run it comes from."""
-    origin = {"training": config.model_dump(mode="json", exclude_none=True), "steps": steps}
+    settings = module.config.model_dump(mode="json", exclude_none=True)
+    began = module.model.config.provenance or {}
+    origin = {"training": settings, "steps": steps} | began
     model.config = model.config.model_copy(update={"provenance": origin})
     return model
 
@@ -555,6 +560,8 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         log_steps=fit_settings.log_steps,
         console=console,
     )
+    if state is not None:
+        _tell_other_start(config, module, state, console)
     if state is not None and _is_finished(config, state):
         console.print(f"the run in {folder} is finished: raise fit.steps or fit.minutes to go on")
     else:
@@ -617,6 +624,19 @@ def _wants_standardizing(config: TrainConfig, module: FitModule) -> bool:
     """Whether a run begins from drawn weights without the help that these need."""
     drawn = config.model.init is None and module.model.config.image.source is None
     return drawn and not config.fit.standardize
+
+
+def _tell_other_start(
+    config: TrainConfig, module: FitModule, state: Mapping[str, Any], console: Console
+) -> None:
+    """Say where the model that a run began with has other weights by now."""
+    before = (state["fit"].get("provenance") or {}).get("began_with")
+    now = (module.model.config.provenance or {}).get("began_with")
+    if before != now and before and now:
+        console.print(
+            f"this run began with {config.model.init} {before}, and {config.model.init} is {now} "
+            f"now: name another folder to begin with that"
+        )
 
 
 def _is_finished(config: TrainConfig, state: Mapping[str, Any]) -> bool:

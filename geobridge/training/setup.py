@@ -69,6 +69,8 @@ def start_config(config: TrainConfig) -> ModelConfig:
 def start_model(config: TrainConfig, texts: Iterable[str]) -> GeoBridge:
     """The model that a run starts from, named as its result.
 
+    Its provenance holds the fingerprint of the trained model that it began with, if any.
+
     Args:
         config: of the run.
         texts: of the training sets; a vocabulary is learned from them where the text encoder is
@@ -86,6 +88,9 @@ def start_model(config: TrainConfig, texts: Iterable[str]) -> GeoBridge:
             settings, seed=config.seed, tokenizer=words if settings.text else None
         )
         _take_weights(model, trained)
+        # A name such as `mini` means other weights in another release.
+        origin = {"began_with": trained.fingerprint}
+        model.config = model.config.model_copy(update={"provenance": origin})
         return model
     pretrained = settings.image.source is not None
     learns = settings.text is not None and not (pretrained and settings.text.source)

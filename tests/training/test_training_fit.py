@@ -256,6 +256,30 @@ def test_a_finished_run_is_not_repeated_and_may_be_made_longer(tiny_config, tmp_
     assert load_state(tmp_path / "run" / "state.ckpt")["global_step"] == 3
 
 
+def test_a_run_remembers_what_it_began_with_and_says_when_that_is_another_model_by_now(
+    tiny_config, tmp_path
+):
+    began = fit(tiny_config(fit={"steps": 1}), tmp_path / "first")
+    start = tmp_path / "start"
+    began.save(start)
+    going_on = {"preset": None, "init": str(start)}
+
+    def run(steps):
+        screen = io.StringIO()
+        config = tiny_config(model=going_on, fit={"steps": steps})
+        trained = fit(config, tmp_path / "run", Console(file=screen, width=400))
+        return trained.config.provenance["began_with"], screen.getvalue()
+
+    assert run(1)[0] == began.fingerprint
+    other = fit(tiny_config(seed=1, fit={"steps": 1}), tmp_path / "second")
+    other.save(start)
+
+    for steps in (1, 2):  # finished, and made longer
+        origin, said = run(steps)
+        assert origin == began.fingerprint
+        assert f"began with {start} {began.fingerprint}, and {start} is {other.fingerprint}" in said
+
+
 def test_a_run_is_not_continued_with_another_configuration(tiny_config, tmp_path):
     fit(tiny_config(fit={"steps": 1}), tmp_path / "run")
 
