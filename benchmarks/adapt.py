@@ -65,6 +65,33 @@ def maps_of(name: str, data: Path) -> tuple[list[Path], float]:
     return tiles, NAIP_FOOTPRINT_M
 
 
+def adapted_to(
+    name: str,
+    data: Path,
+    model: str,
+    minutes: float,
+    out: Path,
+    strength: tuple[float, float] = STRENGTH,
+) -> GeoBridge:
+    """A model adapted to the maps of a set and calibrated on them; only measured if finished.
+
+    Args:
+        name: of the set.
+        data: the folder with all sets.
+        model: what is adapted, a name or a checkpoint's folder.
+        minutes: of training.
+        out: the checkpoint becomes a folder in it.
+        strength: of season and sensor in the photos that are calibrated on.
+    """
+    maps, footprint_m = maps_of(name, data)
+    adapted = adapt(
+        maps, model, out / name, minutes=minutes, footprint_m=footprint_m, console=remarks()
+    )
+    calibrate_on_maps(adapted, maps, footprint_m=footprint_m, strength=strength)
+    adapted.save(out / name)
+    return adapted
+
+
 def compared(before: Sequence[real.Row], after: Sequence[real.Row], note: str = "") -> list[str]:
     """Lines of the table: what both measured, side by side."""
     later = {(row.dataset, row.measure): row for row in after}
@@ -99,19 +126,14 @@ def main() -> None:
     lines = [f"| set | measure | before | after {arguments.minutes:g} minutes | chance |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for name in arguments.only:
-        maps, footprint_m = maps_of(name, arguments.data)
-        adapted = adapt(
-            maps,
+        adapted = adapted_to(
+            name,
+            arguments.data,
             arguments.model,
-            arguments.out / name,
-            minutes=arguments.minutes,
-            footprint_m=footprint_m,
-            console=remarks(),
+            arguments.minutes,
+            arguments.out,
+            tuple(arguments.strength),
         )
-        calibrate_on_maps(
-            adapted, maps, footprint_m=footprint_m, strength=tuple(arguments.strength)
-        )
-        adapted.save(arguments.out / name)
         lines += measured(SETS[name], arguments.data, model, adapted)
         if name == "fongyuan":
             for other in KEPT.values():

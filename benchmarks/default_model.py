@@ -1,10 +1,12 @@
 """Everything that is published of the embedded default in one table, each number beside chance.
 
     python benchmarks/default_model.py --markdown
+    python benchmarks/default_model.py --markdown --minutes 0     # without adapting
 
-Size and speed; R@1 in nine directions on the simulated planet's benchmarks; the real sets. It
-joins what `planet.py` and `real.py` measure; `adapt.py` has the table after adaptation. On two
-cores about ten minutes, most of it for building the planet's benchmarks the first time.
+Size and speed; R@1 in nine directions on the simulated planet's benchmarks; the real sets, those
+with a map also after 15 minutes of adapting to it. It joins what `planet.py`, `real.py` and
+`adapt.py` measure, and takes finished adaptations of `adapt.py` as they are. On two cores ten
+minutes, most of them for building the planet's benchmarks the first time, and the adaptations.
 """
 
 import argparse
@@ -14,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from adapt import MEASURES, adapted_to
 from planet import build_missing
-from real import Row, fongyuan, naip_years, share, show, street_sat, ucm_captions
+from real import SETS, Row, share, show
 
 from geobridge import GeoBridge
 from geobridge.evaluation.retrieval import embed_places, retrieve
@@ -23,12 +26,8 @@ from geobridge.model.checkpoint import find_checkpoint
 from geobridge.views import NINE_DIRECTIONS
 
 NAMES = "world-1k,world-1k-far,world-1k-2m,world-1k-10m,world-1k-missing"
-REAL = {
-    "naip_years": naip_years,
-    "ucm_captions": ucm_captions,
-    "fongyuan": fongyuan,
-    "street_sat": street_sat,
-}
+ADAPTED = ("fongyuan", "ariel")
+"""Sets with a map and photos of another camera."""
 
 
 def size_and_speed(model: GeoBridge, name: str) -> list[Row]:
@@ -67,6 +66,12 @@ def planet(model: GeoBridge, name: str, folder: Path) -> list[Row]:
     return rows
 
 
+def real_rows(name: str, data: Path, model: GeoBridge) -> list[Row]:
+    """What one of the real sets measures of a model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return SETS[name](data, model, Path(scratch))
+
+
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -74,17 +79,27 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the planet's sets")
     parser.add_argument("--model", default="mini", help="a name or a checkpoint's folder")
     parser.add_argument("--names", default=NAMES, help="benchmarks of the planet")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of each adaptation")
+    parser.add_argument("--out", type=Path, default=Path("runs/adapt"), help="of adaptations")
     parser.add_argument("--markdown", action="store_true")
     arguments = parser.parse_args()
+    if not arguments.data.exists():
+        parser.error(f"no pictures in {arguments.data}: name their folder with --data.")
     model = GeoBridge.load(arguments.model)
     rows = size_and_speed(model, arguments.model)
     for name in arguments.names.split(","):
         rows += planet(model, name, arguments.runs)
-    with tempfile.TemporaryDirectory() as scratch:
-        for measure in REAL.values():
-            rows += measure(arguments.data, model, Path(scratch))
+    for name in SETS:
+        found = real_rows(name, arguments.data, model)
+        rows += [row for row in found if row.measure in MEASURES]
+    adapted: list[Row] = []
+    for name in ADAPTED if arguments.minutes else ():
+        its_own = adapted_to(
+            name, arguments.data, arguments.model, arguments.minutes, arguments.out
+        )
+        adapted += real_rows(name, arguments.data, its_own)
     print(f"\nmodel {model.name}, fingerprint {model.fingerprint}\n")
-    show(rows, arguments.markdown)
+    show(rows, arguments.markdown, adapted)
 
 
 if __name__ == "__main__":

@@ -272,12 +272,23 @@ SETS: dict[str, Callable[[Path, GeoBridge, Path], list[Row]]] = {
 }
 
 
-def show(rows: Sequence[Row], markdown: bool) -> None:
-    """Print the table for the terminal, or as Markdown for the docs."""
-    header = ("set", "measure", "measured", "chance", "classical")
-    lines = [(row.dataset, row.measure, row.measured, row.chance, row.classical) for row in rows]
+def show(rows: Sequence[Row], markdown: bool, adapted: Sequence[Row] = ()) -> None:
+    """Print the table for the terminal, or as Markdown for the docs.
+
+    Args:
+        rows: the lines.
+        markdown: how.
+        adapted: what models measure that were adapted to their maps, for a column beside.
+    """
+    later = {(row.dataset, row.measure): row.measured for row in adapted}
+    header = ["set", "measure", "measured", "chance", "classical"]
+    lines = [[row.dataset, row.measure, row.measured, row.chance, row.classical] for row in rows]
+    if adapted:
+        for line in (header, *lines):
+            line.insert(3, later.get((line[0], line[1]), ""))
+        header[3] = "adapted"
     if markdown:
-        for line in (header, ("---",) * len(header), *lines):
+        for line in (header, ["---"] * len(header), *lines):
             print("| " + " | ".join(line) + " |")
         return
     table = Table(*header)
