@@ -14,7 +14,12 @@ from pydantic import Field, field_validator, model_validator
 from geobridge.errors import MissingExtraError, TrainingError
 from geobridge.model.config import Settings, parse_settings, read_modality
 from geobridge.model.objective import ObjectiveConfig
-from geobridge.training.looks import LooksConfig
+from geobridge.training.looks import (
+    LOOKS_AT_GROUND,
+    LOOKS_AT_MAPS,
+    LOOKS_AT_VIEWS,
+    LooksConfig,
+)
 from geobridge.training.negatives import NegativesConfig
 from geobridge.training.parameters import ParametersConfig
 from geobridge.views import Modality
@@ -133,6 +138,16 @@ class SourceSettings(Settings):
         for name in _IDLE[self.kind]:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name!r} means nothing beside {self.kind!r}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_count(self) -> Self:
+        of_ground = LOOKS_AT_GROUND if self.look == "ground" else LOOKS_AT_VIEWS
+        count = LOOKS_AT_MAPS if self.kind == "maps" else of_ground
+        beside = "'maps'" if self.kind == "maps" else f"look {self.look!r}"
+        for name, field in LooksConfig.model_fields.items():
+            if name not in count and getattr(self.looks, name) != field.default:
+                raise ValueError(f"looks.{name} means nothing beside {beside}: leave it out")
         return self
 
 

@@ -53,6 +53,7 @@ from geobridge.training.report import RunReport
 from geobridge.training.setup import (
     Opened,
     check_edges,
+    check_neighbours,
     check_normalisation,
     check_texts,
     open_data,
@@ -542,9 +543,7 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
         console = Console(quiet=True)
     states = AtomicCheckpointIO(config.model_dump(mode="json"), MAY_CHANGE)
     state = states.read(folder / STATE) if (folder / STATE).exists() else None
-    module, idle = _build(config, folder, console, rank, world_size)
-    if idle and rank == 0:
-        console.print(f"no place of the training sets teaches {', '.join(idle)}")
+    module = _build(config, folder, console, rank, world_size)
     if _wants_standardizing(config, module):
         console.print(
             "the weights are drawn, and such towers give all pictures nearly the same features: "
@@ -576,11 +575,18 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
 
 def _build(
     config: TrainConfig, folder: Path, console: Console, rank: int, world_size: int
-) -> tuple[FitModule, list[str]]:
+) -> FitModule:
     preprocess = start_config(config).preprocess
     data = open_data(config, preprocess, rank, world_size)
     model = start_model(config, data.texts)
     idle = check_edges(config, data, model.modalities)
+    if idle:
+        console.print(f"no place of the training sets teaches {', '.join(idle)}")
+    nowhere = check_neighbours(config, data)
+    if nowhere:
+        console.print(
+            f"hard places of {', '.join(nowhere)} are drawn at random: no place has a position"
+        )
     check_texts(model, data)
     if rank == 0:
         _prepare_folder(config, folder)
@@ -592,7 +598,7 @@ def _build(
     check_normalisation(config, model)
     parts = open_parts(config, data, rank, world_size)
     stream = Stream(parts, config.seed, rank, config.fit.workers)
-    return FitModule(model, config, stream, data.validation), idle
+    return FitModule(model, config, stream, data.validation)
 
 
 def _prepare_folder(config: TrainConfig, folder: Path) -> None:

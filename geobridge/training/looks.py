@@ -82,6 +82,24 @@ class LooksConfig(Settings):
         return self
 
 
+_ANY_LOOK = frozenset({"north_error_deg", "sensor", "sensor_share"})
+LOOKS_AT_VIEWS = _ANY_LOOK | {"near_turn_deg", "shifted", "limited"}
+"""What of `LooksConfig` counts for pictures that are views of their own."""
+LOOKS_AT_MAPS = _ANY_LOOK | {
+    "heading_known",
+    "heading_error_deg",
+    "scale",
+    "shift",
+    "skew",
+    "tilt_share",
+    "tilt_deg",
+    "season",
+}
+"""What of it counts for footprints of maps."""
+LOOKS_AT_GROUND = LOOKS_AT_MAPS | {"side"}
+"""What of it counts for pictures of the ground, of which a look shows a part."""
+
+
 def two_looks(
     seen: Tensor,
     mapped: Tensor,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -300,6 +301,27 @@ def open_parts(config: TrainConfig, data: Data, rank: int = 0, world_size: int =
         )
         parts.append(OrderedPart(source, order))
     return parts
+
+
+def check_neighbours(config: TrainConfig, data: Data) -> list[str]:
+    """Sets whose hard places cannot be their neighbours, because nobody says where they are.
+
+    Returns:
+        Their names; none unless `negatives.kind` is `neighbours`.
+
+    Raises:
+        TrainingError: none of the sets says where its places are.
+    """
+    if config.negatives.kind != "neighbours":
+        return []
+    files = [source for source in data.train if not isinstance(source, WorldSource)]
+    nowhere = [source.name for source in files if not np.isfinite(source.lat).any()]
+    if len(nowhere) == len(files):
+        raise TrainingError(
+            f"no place of {', '.join(nowhere)} has a position, and negatives.kind 'neighbours' "
+            f"asks for places near each other: add the columns lat and lon, or take 'mined'."
+        )
+    return nowhere
 
 
 def _open_files(

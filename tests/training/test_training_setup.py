@@ -11,6 +11,7 @@ from geobridge.training.maps import MapSource
 from geobridge.training.parameters import ParametersConfig, select
 from geobridge.training.setup import (
     check_edges,
+    check_neighbours,
     check_normalisation,
     check_texts,
     open_data,
@@ -466,3 +467,23 @@ def test_orders_know_the_radius_of_the_objective(tiny_config):
     neighbours = part.order._neighbours
     assert neighbours[0, :2].tolist() == [1, 2]
     assert 11 not in neighbours[10].tolist()  # 11 m away: the same ground
+
+
+def test_neighbours_are_not_looked_for_where_no_place_has_a_position(
+    tiny_config, tiny_places, tmp_path
+):
+    pictures = [path.as_posix() for path in sorted(tiny_places.glob("satellite/*"))]
+    nowhere = write_table(tmp_path / "table.csv", [{"satellite": path} for path in pictures])
+
+    def found(*train, kind="neighbours"):
+        data = {"train": list(train), "validation": []}
+        config = tiny_config(data=data, negatives={"kind": kind})
+        return check_neighbours(config, open_data(config, start_config(config).preprocess))
+
+    placed, lost = {"places": str(tiny_places)}, {"table": str(nowhere)}
+
+    assert found(placed) == []
+    assert found(placed, lost) == [str(nowhere)]
+    assert found(lost, kind="mined") == found(lost, kind="random") == []
+    with pytest.raises(TrainingError, match=r"no place of .*table\.csv has a position"):
+        found(lost)
