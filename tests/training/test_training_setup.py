@@ -150,7 +150,8 @@ def test_a_trained_model_is_gone_on_from_as_it_is(save):
 
     assert_same_rows(model, trained)
     assert torch.equal(model.logit_scale, trained.logit_scale)
-    assert (model.config.calibration, model.config.provenance) == (None, None)
+    assert model.config.calibration is None
+    assert model.config.provenance == {"began_with": trained.fingerprint}
     assert model.name == "tiny"
 
 
