@@ -87,6 +87,11 @@ def adapted_to(
     adapted = adapt(
         maps, model, out / name, minutes=minutes, footprint_m=footprint_m, console=remarks()
     )
+    began_with = (adapted.config.provenance or {}).get("began_with")
+    if began_with != GeoBridge.load(model).fingerprint:
+        raise SystemExit(
+            f"{out / name} was adapted from other weights ({began_with}): name another --out."
+        )
     calibrate_on_maps(adapted, maps, footprint_m=footprint_m, strength=strength)
     adapted.save(out / name)
     return adapted

@@ -102,7 +102,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         ModelError: the folder exists and is no checkpoint, or cannot be written.
     """
     folder = folder.absolute()
-    others = _other_files(folder)
+    others = check_replaceable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -220,7 +220,15 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
 
 
-def _other_files(folder: Path) -> list[Path]:
+def check_replaceable(folder: Path) -> list[Path]:
+    """Refuse to write a checkpoint over what is none.
+
+    Returns:
+        The files of the folder that are not the checkpoint's own, and stay.
+
+    Raises:
+        ModelError: the folder is a file, or holds other things.
+    """
     if folder.is_file():
         raise ModelError(f"{folder} is a file: name a folder for the checkpoint.")
     held = sorted(folder.iterdir()) if folder.is_dir() else []

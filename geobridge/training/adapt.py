@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from geobridge.errors import TrainingError
+from geobridge.model.checkpoint import check_replaceable
 from geobridge.model.config import first_problem
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import ObjectiveConfig
@@ -52,8 +53,8 @@ def adapt(
     """Adapt a model to maps; run again with the same arguments it goes on where it was stopped.
 
     All weights of the picture towers are trained, at a third of the rate of a training from
-    nothing. Street pictures keep their own layers but not the tower they share with the others, so
-    their embeddings move a little; text has a tower of its own, which no gradient reaches. The
+    nothing. Text has a tower of its own, which no gradient reaches, and so has the street under
+    weights `aerial` or `separate`; under others its embeddings move with the tower it shares. The
     calibration of estimates is dropped, because it was another model's; fit a new one with
     `geobridge.api.calibrate_on_maps`, as the command does.
 
@@ -93,6 +94,7 @@ def adapt(
             f"the checkpoint would replace {place}, which is the folder you are in or around it: "
             f"name a folder of its own."
         )
+    check_replaceable(place)
     run = place.with_name(f"{place.name}.run")
     adapted = fit(config, run, console)
     adapted.save(out)
@@ -143,6 +145,5 @@ def adapt_config(
         )
     except ValidationError as error:
         place, problem = first_problem(error)
-        raise TrainingError(
-            f"a model cannot be adapted with this {place or 'length'}: {problem}."
-        ) from None
+        what = f"with this {place}" if place else "so"
+        raise TrainingError(f"a model cannot be adapted {what}: {problem}.") from None

@@ -88,8 +88,8 @@ class SourceSettings(Settings):
         world: a simulated planet drawn while training; keyword arguments of `WorldDataset`.
         maps: georeferenced rasters; random footprints of them are the places.
         per_batch: places of this set in each batch of each process.
-        split: only places of this split; all of them where it is left out. Of files alone, as
-            `look` and `cache` are.
+        split: only places of this split; all of them where it is left out, and then none may be
+            of `test`. Of files alone, as `look` and `cache` are.
         modalities: only these, by name or letter (`[D, S, T]`); all by default. Nothing else is
             read, decoded or encoded, and places left without a picture are left out. Not of
             `maps`, which are seen as drone and as satellite.

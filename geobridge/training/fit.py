@@ -8,6 +8,7 @@ RUN/metrics.csv, validation.csv, curves.png, tensorboard/
 RUN/cache/          decoded pictures
 """
 
+import hashlib
 import itertools
 import logging
 import math
@@ -44,6 +45,7 @@ from geobridge.training.parameters import merged, parameter_groups, select, trai
 from geobridge.training.processes import (
     Shards,
     by_layout,
+    check_devices,
     choose_strategy,
     clip_gradients,
     lost_another,
@@ -123,6 +125,7 @@ class FitModule(lightning.LightningModule):
         validation: sets for R@1.
 
     Attributes:
+        settings: stands for all that fits the weights to pictures and words.
         report: told of minings; silent where None.
         idle: steps so far whose batch held no edge and taught nothing.
     """
@@ -149,6 +152,7 @@ class FitModule(lightning.LightningModule):
         self.idle = 0
         self.used_s = self._mined_s = 0.0
         self.last: Step | None = None
+        self.settings = _settings_of(model)
         self._progress_at: dict[int, float] = {}
         self._batches: Iterator[Batch] | None = None
 
@@ -253,6 +257,7 @@ class FitModule(lightning.LightningModule):
             "average": self.average.state_dict() if self.average else None,
             "progress_at": dict(self._progress_at),
             "provenance": self.model.config.provenance,
+            "settings": self.settings,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -346,7 +351,7 @@ class FitModule(lightning.LightningModule):
         modalities = [name for name in batch.modalities if name in taught]
         own = sizes = {name: len(batch.rows[name]) for name in modalities}
         if self.shards:
-            batch, sizes = self.shards.filled(batch)
+            batch, sizes = self.shards.filled(batch, taught)
 
         def encode(modality: Modality, first: int, last: int) -> Tensor:
             if modality == "text":
@@ -541,6 +546,7 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     rank, world_size = process_place(config.fit)
     if console is None or rank:  # one process speaks for all
         console = Console(quiet=True)
+    check_devices(config.fit)
     states = AtomicCheckpointIO(config.model_dump(mode="json"), MAY_CHANGE)
     state = states.read(folder / STATE) if (folder / STATE).exists() else None
     module = _build(config, folder, console, rank, world_size)
@@ -635,14 +641,30 @@ def _wants_standardizing(config: TrainConfig, module: FitModule) -> bool:
 def _tell_other_start(
     config: TrainConfig, module: FitModule, state: Mapping[str, Any], console: Console
 ) -> None:
-    """Say where the model that a run began with has other weights by now."""
+    """Say where the model that a run began with has other weights by now.
+
+    Raises:
+        TrainingError: it takes other pictures or words, or is built otherwise.
+    """
+    start = config.model.init or config.model.preset
     before = (state["fit"].get("provenance") or {}).get("began_with")
     now = (module.model.config.provenance or {}).get("began_with")
+    if state["fit"].get("settings", module.settings) != module.settings:
+        raise TrainingError(
+            f"this run began with {start} {before or ''}, and {start} has other settings by now, "
+            f"which do not fit what was trained: bring the former one back, or name another folder "
+            f"to begin anew."
+        )
     if before != now and before and now:
         console.print(
-            f"this run began with {config.model.init} {before}, and {config.model.init} is {now} "
-            f"now: name another folder to begin with that"
+            f"this run began with {start} {before}, and {start} is {now} now: name another folder "
+            f"to begin with that"
         )
+
+
+def _settings_of(model: GeoBridge) -> str:
+    words = model.tokenizer.to_str() if model.tokenizer else ""
+    return hashlib.sha256(model.config.digest() + words.encode()).hexdigest()
 
 
 def _is_finished(config: TrainConfig, state: Mapping[str, Any]) -> bool:
@@ -685,6 +707,12 @@ def _train(
             # lightning ends the interpreter on Ctrl-C and leaves the signal ignored.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                "the memory of the GPU is full: set fit.chunk (a batch is encoded in parts), "
+                "parameters.gradient_checkpointing=true, or a smaller per_batch; the last good "
+                "state is kept."
+            ) from error
         except RuntimeError as error:
             if not lost_another(error):
                 raise
@@ -706,12 +734,11 @@ def _conclude(
     keeper = Keeper(folder, None)
     keeper.load_state_dict(state["callbacks"][keeper.state_key])
     draw_curves(folder)
-    start = config.model
     found = keeper.results
     write_model_card(
         folder / CHECKPOINT,
         CardFacts(
-            start=f"trained model {start.init}" if start.init else f"preset {start.preset}",
+            start=_start_of(config, state),
             parameters=sum(parameter.numel() for parameter in module.model.parameters()),
             sets=_set_facts(config, module),
             configuration=to_yaml(config),
@@ -723,6 +750,13 @@ def _conclude(
             gallery=found.gallery if found else {},
         ),
     )
+
+
+def _start_of(config: TrainConfig, state: Mapping[str, Any]) -> str:
+    if config.model.preset:
+        return f"preset {config.model.preset}"
+    began = (state["fit"].get("provenance") or {}).get("began_with")
+    return f"trained model {config.model.init}" + (f" ({began})" if began else "")
 
 
 def _tell_idle(idle: int, steps: int, console: Console) -> None:

@@ -376,7 +376,13 @@ def _side_of(preprocess: Mapping[View, Preprocess]) -> int:
         if view in preprocess
         for side in (preprocess[view].height, preprocess[view].width)
     }
-    if len(sides) != 1 or not {"drone", "satellite"} <= set(preprocess):
+    missing = [view for view in ("drone", "satellite") if view not in preprocess]
+    if missing:
+        raise TrainingError(
+            f"maps teach drone and satellite, and the model has no {' and no '.join(missing)}: "
+            f"take one that has both."
+        )
+    if len(sides) != 1:
         raise TrainingError(
             "maps teach a model whose drone and satellite pictures are squares of one size: "
             "train this one on a table of pictures."

@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
@@ -61,6 +61,27 @@ def process_place(fit: FitSettings) -> tuple[int, int]:
         rank = environment.node_rank() * fit.devices + environment.local_rank()
         return rank, fit.devices * fit.nodes
     return environment.global_rank(), environment.world_size()
+
+
+def check_devices(fit: FitSettings) -> None:
+    """Refuse GPUs that are not there before anything is read.
+
+    Raises:
+        TrainingError: this machine has none, or fewer than `devices`.
+    """
+    if fit.accelerator == "cpu":
+        return
+    count = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if not count and fit.accelerator == "gpu":
+        raise TrainingError(
+            "fit.accelerator is 'gpu', and torch finds none on this machine: set "
+            "fit.accelerator=auto, or train where there is one."
+        )
+    if 0 < count < fit.devices:
+        raise TrainingError(
+            f"fit.devices is {fit.devices}, and this machine has {count}: lower it, or spread the "
+            f"run over more machines with fit.nodes."
+        )
 
 
 def choose_strategy(fit: FitSettings) -> Literal["auto"] | DDPStrategy:
@@ -158,8 +179,15 @@ class Shards:
         if model.text:
             register_fsdp_forward_method(model.text, "features")
 
-    def filled(self, batch: Batch) -> tuple[Batch, dict[Modality, int]]:
+    def filled(
+        self, batch: Batch, taught: Collection[Modality]
+    ) -> tuple[Batch, dict[Modality, int]]:
         """Give every process equally much to encode; all call it together.
+
+        Args:
+            batch: of this process.
+            taught: what is encoded at all; the others would get gradients of zero, and shrink by
+                the weight decay.
 
         Returns:
             The batch with blank pictures and sentences behind its own, which no row speaks of,
@@ -176,7 +204,7 @@ class Shards:
             blank = torch.zeros(shape, dtype=torch.uint8)
             pictures[view] = torch.cat([pictures.get(view, blank[:0]), blank])
         texts = batch.texts + [""] * (most["text"] - len(batch.texts))
-        sizes = {name: most[name] for name in model.modalities if most[name]}
+        sizes = {name: most[name] for name in MODALITIES if name in taught and most[name]}
         return dataclasses.replace(batch, pictures=pictures, texts=texts), sizes
 
     def whole(self) -> GeoBridge | None:

@@ -18,7 +18,13 @@ from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
 from geobridge.training.maps import MapSource
 from geobridge.training.negatives import BatchOrder
-from geobridge.training.sources import FileSource, PictureSource, WorldSource, read_records
+from geobridge.training.sources import (
+    FileSource,
+    PictureSource,
+    WorldSource,
+    read_records,
+    share_text_keys,
+)
 from geobridge.training.stream import OrderedPart, Part
 from geobridge.views import Modality, View
 
@@ -79,12 +85,14 @@ def start_model(config: TrainConfig, texts: Iterable[str]) -> GeoBridge:
 
     Raises:
         ModelError: the model cannot be had.
-        TrainingError: a vocabulary is needed and there are no texts.
+        TrainingError: a vocabulary is needed and there are no texts; or views are to share what
+            each of them has learned apart.
     """
     settings = start_config(config)
     if config.model.init:
         trained = GeoBridge.load(config.model.init)
-        words = trained.tokenizer or _vocabulary(config, settings, texts)
+        # Words that a text encoder was trained with cannot be learned again.
+        words = trained.tokenizer if trained.text else _vocabulary(config, settings, texts)
         model = GeoBridge.from_config(
             settings, seed=config.seed, tokenizer=words if settings.text else None
         )
@@ -123,7 +131,12 @@ def _vocabulary(
 
 @torch.no_grad()
 def _take_weights(model: GeoBridge, trained: GeoBridge) -> None:
-    """Weights of a trained model, wherever the new one has a place for them."""
+    """Weights of a trained model, wherever the new one has a place for them.
+
+    Raises:
+        TrainingError: views are to share a tower or head that each of them has learned apart.
+    """
+    _check_shared(model, trained)
     old, new = trained.state_dict(), model.state_dict()
     for name in new:
         weight = next((old[former] for former in _former_names(name) if former in old), None)
@@ -140,6 +153,21 @@ def _take_weights(model: GeoBridge, trained: GeoBridge) -> None:
             # Pictures of another size have other positions: their maps are new.
             weight = new[f"heads.{key}.projection.weight"]
             weight[:, weight.shape[1] // (1 + len(new[maps])) :] = 0
+
+
+def _check_shared(model: GeoBridge, trained: GeoBridge) -> None:
+    """Several weights cannot become one: what takes their place would be drawn."""
+    for view in set(model.config.views) & set(trained.config.views):
+        for what, wanted, held in (
+            ("tower", f"trunks.{model.config.trunk_of(view)}", trained.trunks),
+            ("head", f"heads.{model.config.head_of(view)}", trained.heads),
+        ):
+            if not any(former.split(".")[1] in held for former in _former_names(wanted)):
+                raise TrainingError(
+                    f"model {trained.name!r} has weights {trained.config.weights!r}, and under "
+                    f"{model.config.weights!r} its {what}s of several views would become one: "
+                    f"leave model.settings.weights out, or take 'separate'."
+                )
 
 
 def _former_names(name: str) -> Iterator[str]:
@@ -175,6 +203,7 @@ def open_data(
             train.append(WorldSource(settings, preprocess, rank, world_size))
         else:
             train.append(_open_files(settings, preprocess, config.seed))
+    share_text_keys([source for source in train if isinstance(source, PictureSource)])
     validation = [
         # Other places of the same maps than training draws: no seed of a run is as large.
         _open_files(settings, preprocess, config.seed + 2**32)
@@ -315,7 +344,7 @@ def check_neighbours(config: TrainConfig, data: Data) -> list[str]:
     if config.negatives.kind != "neighbours":
         return []
     files = [source for source in data.train if not isinstance(source, WorldSource)]
-    nowhere = [source.name for source in files if not np.isfinite(source.lat).any()]
+    nowhere = [source.name for source in files if np.isfinite(source.lat).sum() < 2]
     if len(nowhere) == len(files):
         raise TrainingError(
             f"no place of {', '.join(nowhere)} has a position, and negatives.kind 'neighbours' "

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -62,7 +62,8 @@ def read_records(settings: SourceSettings) -> list[Record]:
 
     Raises:
         TrainingError: a table breaks its format, contradicts itself or names pictures that do not
-            exist, or nothing is left after choosing `split` and `modalities`.
+            exist, places are of the split `test`, or nothing is left after choosing `split` and
+            `modalities`.
         PlacesError: a places data set breaks its format, or lacks the split.
         PositionError: a position in a table is none.
     """
@@ -105,6 +106,8 @@ def _check_pictures(records: Sequence[Record]) -> None:
 
 
 def _of_places(folder: Path, split: str | None) -> list[Record]:
+    places = list(iter_places(folder, split))
+    _refuse_test(str(folder), [place.split for place in places])
     return [
         Record(
             place.place_id,
@@ -113,7 +116,7 @@ def _of_places(folder: Path, split: str | None) -> list[Record]:
             place.lat,
             place.lon,
         )
-        for place in iter_places(folder, split)
+        for place in places
     ]
 
 
@@ -136,7 +139,23 @@ def _of_table(path: Path, split: str | None) -> list[Record]:
         _check_same_place(before, line, f"line {number} and {record.name}")
         if line.get("text"):
             record.texts.append(line["text"])
-    return [record for record, line in first.values() if split is None or line["split"] == split]
+    chosen = [
+        (record, line.get("split"))
+        for record, line in first.values()
+        if split is None or line["split"] == split
+    ]
+    _refuse_test(str(path), [held for _, held in chosen])
+    return [record for record, _ in chosen]
+
+
+def _refuse_test(name: str, splits: Sequence[str | None]) -> None:
+    """Places of the split `test` are kept from training, also where no split is asked for."""
+    held = splits.count("test")
+    if held:
+        raise TrainingError(
+            f"{held} of the {len(splits)} places of {name} are of the split 'test', which is never "
+            f"trained on, nor does it choose the best checkpoint: name another split."
+        )
 
 
 def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -232,7 +251,7 @@ class PictureSource:
         self.records = list(records)
         self.lat = np.array([record.lat for record in records])
         self.lon = np.array([record.lon for record in records])
-        self.text_key = _text_keys(records)
+        self.text_key = _text_keys({self.name: self.records})[self.name]
         self.preprocess = preprocess
         self.ground = settings.look == "ground"
         self._seen_twice = np.array([_seen_twice(record) for record in records], bool)
@@ -507,7 +526,7 @@ class WorldSource:
             rows,
             visit["lat"],
             visit["lon"],
-            torch.tensor([_key(f"{text}\n") for text in visit["text"]]),
+            torch.tensor([_key(_told(text)) for text in visit["text"]]),
             visit["place_id"],
         )
 
@@ -536,8 +555,18 @@ def _seen_twice(record: Record) -> bool:
     return len({*record.pictures.values()}) > 1
 
 
-def _text_keys(records: Sequence[Record]) -> NDArray[np.int64]:
-    """Equal for places that share a group or any sentence, also through others: int64 (N,).
+def share_text_keys(sources: Sequence[PictureSource]) -> None:
+    """Let places of several sets that may tell the same have one text key, and no others.
+
+    A group is of its set: `text_group` 1 of two tables says nothing about each other's places.
+    """
+    keys = _text_keys({source.name: source.records for source in sources})
+    for source in sources:
+        source.text_key = keys[source.name]
+
+
+def _text_keys(sets: Mapping[str, Sequence[Record]]) -> dict[str, NDArray[np.int64]]:
+    """Equal for places that share a group or any sentence, also through others: int64 (N,) each.
 
     Which of its sentences a place tells is drawn anew each time. So places of `a, b`, of `b, c` and
     of `c` alone have one key: no two places of different keys can ever tell the same.
@@ -550,19 +579,26 @@ def _text_keys(records: Sequence[Record]) -> NDArray[np.int64]:
             label = above
         return label
 
-    labels = [_labels(record) for record in records]
-    for own in labels:
+    labels = {name: [_labels(name, record) for record in sets[name]] for name in sets}
+    for own in chain.from_iterable(labels.values()):
         for first, second in pairwise(own):
             # The least of all leads, so that a key does not hang on the order of the places.
             lower, higher = sorted((leader_of(first), leader_of(second)))
             leaders[higher] = lower
-    return np.array([_key(leader_of(own[0])) for own in labels], np.int64)
+    return {
+        name: np.array([_key(leader_of(own[0])) for own in labels[name]], np.int64) for name in sets
+    }
 
 
-def _labels(record: Record) -> list[str]:
-    """What a place may share with others, its group and its sentences; at least its name."""
-    group = [f"\0{record.text_group}"] if record.text_group else []
-    return [*group, *(f"{text}\n" for text in record.texts)] or [f"\0\0{record.name}"]
+def _labels(name: str, record: Record) -> list[str]:
+    """What a place of a set may share with others, its group and its sentences; or itself."""
+    group = [f"\0{name}\0{record.text_group}"] if record.text_group else []
+    return [*group, *map(_told, record.texts)] or [f"\0\0{name}\0{record.name}"]
+
+
+def _told(text: str) -> str:
+    """The label of a sentence, which no other kind of label can be."""
+    return f"{text}\n"
 
 
 def _key(words: str) -> int:

@@ -13,7 +13,8 @@ from training_stage import tiny_settings
 from geobridge.errors import TrainingError
 from geobridge.model.geobridge import GeoBridge
 from geobridge.training.config import FitSettings, merge_settings, parse_train_config
-from geobridge.training.processes import Shards, choose_strategy, process_place
+from geobridge.training.fit import fit
+from geobridge.training.processes import Shards, check_devices, choose_strategy, process_place
 from geobridge.training.setup import start_model
 
 SCRIPT = Path(__file__).with_name("joint_runs.py")
@@ -35,6 +36,7 @@ RUNS = {
     "parts_resumed": {"fit": DIVIDED | {"chunk": 1}, **MINED},
     "adapted": ADAPTED,
     "adapted_resumed": ADAPTED,
+    "mute": {"fit": DIVIDED, "objective": {"anchors": "none"}},
     "minutes": {"fit": {"devices": 2, "steps": None, "minutes": 0.02, "standardize": True}},
     "blind": {"fit": TWO},
     "stopped": {"fit": TWO},
@@ -124,6 +126,14 @@ def test_blocks_are_divided_and_the_rest_is_whole(together):
     assert any(".encoder.stages." in name for name in divided)
     assert any(name.startswith("model.text.trunk.text_model.encoder.") for name in divided)
     assert not any(".heads." in name or "projection" in name for name in divided)
+
+
+def test_a_divided_tower_that_no_edge_teaches_stays_as_it_was(together):
+    taught = together[0]["mute"][0]["gradients"]
+
+    # A gradient of zero would be no gradient: weight decay would shrink the tower.
+    assert any(name.startswith("model.trunks.") for name in taught)
+    assert not [name for name in taught if name.startswith("model.text.")]
 
 
 @pytest.mark.parametrize("run", ["ddp", "parts", "adapted"])
@@ -268,6 +278,25 @@ def test_one_process_needs_nothing_that_joins(started):
     assert choose_strategy(asked()) == "auto"
     assert type(choose_strategy(asked(devices=2))).__name__ == "JointStrategy"
     assert type(choose_strategy(asked(devices=2, strategy="fsdp"))).__name__ == "ShardedStrategy"
+
+
+def test_gpus_that_are_not_there_are_refused_before_anything_is_read(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    gone = parse_train_config(
+        tiny_settings(tmp_path / "gone") | {"fit": {"steps": 1, "accelerator": "gpu"}}, "the test"
+    )
+
+    with pytest.raises(TrainingError, match="torch finds none on this machine: set"):
+        fit(gone, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    check_devices(FitSettings(steps=1, devices=2))
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    check_devices(FitSettings(steps=1, devices=1, accelerator="gpu"))
+    check_devices(FitSettings(steps=1, devices=2, accelerator="cpu"))
+    with pytest.raises(TrainingError, match=r"fit\.devices is 2, and this machine has 1: lower it"):
+        check_devices(FitSettings(steps=1, devices=2))
 
 
 def test_an_average_of_divided_weights_is_refused(tiny_places):

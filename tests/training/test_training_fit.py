@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from training_stage import tiny_run, write_table
+from training_stage import SENTENCES, tiny_run, write_table
 
 from geobridge.errors import ImageError, TrainingError
 from geobridge.model.geobridge import GeoBridge
@@ -22,6 +22,7 @@ from geobridge.training import fit as fit_module
 from geobridge.training.checkpoints import load_state
 from geobridge.training.fit import fit
 from geobridge.training.logs import read_table
+from geobridge.training.setup import start_model
 from geobridge.training.validation import Validation
 
 # A worker is forked while other tests' lance is loaded; it reads no gallery.
@@ -278,6 +279,18 @@ def test_a_run_remembers_what_it_began_with_and_says_when_that_is_another_model_
         origin, said = run(steps)
         assert origin == began.fingerprint
         assert f"began with {start} {began.fingerprint}, and {start} is {other.fingerprint}" in said
+
+
+def test_a_run_does_not_go_on_where_its_start_is_built_otherwise_by_now(tiny_config, tmp_path):
+    start = tmp_path / "start"
+    start_model(tiny_config(), SENTENCES).save(start)
+    going_on = tiny_config(model={"preset": None, "init": str(start)}, fit={"steps": 1})
+    fit(going_on, tmp_path / "run")
+    wider = tiny_config(model={"settings": {"weights": "aerial"}})
+    start_model(wider, SENTENCES).save(start)
+
+    with pytest.raises(TrainingError, match="has other settings by now, which do not fit what"):
+        fit(going_on, tmp_path / "run")
 
 
 def test_a_run_is_not_continued_with_another_configuration(tiny_config, tmp_path):

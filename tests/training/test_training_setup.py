@@ -1,5 +1,7 @@
 """What a configuration asks for: the model it starts from, its sets, the edges they teach."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -209,6 +211,32 @@ def test_what_was_shared_begins_as_the_same_for_each_view(before, after, save):
 
     assert len(model.heads) == 3
     assert_same_rows(model, trained)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ("aerial", "adapter", "tower"),
+        ("aerial", "shared", "tower"),
+        ("separate", "aerial", "tower"),
+        ("adapter", "shared", "head"),
+    ],
+)
+def test_what_views_have_learned_apart_is_not_drawn_anew_as_one(before, after, what, save):
+    _, going_on = save(weights=before)
+
+    with pytest.raises(TrainingError, match=f"under '{after}' its {what}s of several views would"):
+        start_model(going_on(settings={"weights": after}), [])
+
+
+def test_words_that_were_learned_are_not_learned_again_where_they_are_lost(save):
+    trained, going_on = save()
+    (Path(trained.loaded_from) / "tokenizer.json").unlink()
+
+    model = start_model(going_on(), TEXTS)
+
+    assert model.tokenizer is None
+    assert_same_rows(model, GeoBridge.load(trained.loaded_from), VIEWS)
 
 
 def test_views_that_part_begin_with_the_tower_that_each_of_them_had(save):

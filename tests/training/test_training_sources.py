@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapely import box
 from training_stage import (
     NO_TEXT,
     ONLY_TEXT,
@@ -21,11 +22,18 @@ from training_stage import (
 from geobridge.errors import ImageError, PlacesError, PositionError, TrainingError, WorldError
 from geobridge.imagery.decode import read_image
 from geobridge.imagery.preprocess import Preprocess
+from geobridge.places.place import Place
+from geobridge.places.table import write_places
 from geobridge.training import pictures as pictures_module
 from geobridge.training.batch import Batch
 from geobridge.training.config import SourceSettings
 from geobridge.training.looks import near_looks, random_street, two_looks
-from geobridge.training.sources import PictureSource, WorldSource, read_records
+from geobridge.training.sources import (
+    PictureSource,
+    WorldSource,
+    read_records,
+    share_text_keys,
+)
 from geobridge.views import VIEWS
 from geobridge.world.dataset import WorldDataset
 from geobridge.world.planet import Town
@@ -167,6 +175,21 @@ def test_a_split_of_a_table_is_chosen_or_named(tmp_path):
     path.write_text("satellite\na.jpg\n")
     with pytest.raises(TrainingError, match="has no column split: add it, or ask for no split"):
         read_records(SourceSettings(table=path, split="val"))
+
+
+def test_places_of_the_split_test_are_refused_where_no_split_is_asked_for(tmp_path):
+    path = table(tmp_path, "satellite,split\na.jpg,train\nb.jpg,test\n")
+    places = tmp_path / "places"
+    write_picture(places / "a.jpg", 1)
+    held = Place("a", 1.0, 2.0, box(1.9, 0.9, 2.1, 1.1), split="test", satellite=places / "a.jpg")
+    write_places(places, [held])
+
+    with pytest.raises(TrainingError, match=r"1 of the 2 places of .*\.csv are of the split 'te"):
+        read_records(SourceSettings(table=path))
+    with pytest.raises(TrainingError, match=r"1 of the 1 places of .*places are of the split 'te"):
+        read_records(SourceSettings(places=places))
+    (record,) = read_records(SourceSettings(table=path, split="train"))
+    assert record.pictures["satellite"].name == "a.jpg"
 
 
 def test_pictures_of_views_and_splits_that_are_left_out_may_be_missing(tmp_path):
@@ -335,8 +358,30 @@ def test_text_keys_join_all_who_may_tell_the_same(tmp_path):
     # By a sentence, by the group, and by the group without any sentence.
     assert keys[3] == keys[4] == keys[5] == keys[7]
     assert len({keys[0], keys[3], keys[6]}) == 3
-    again = open_source(table=write_table(tmp_path / "u.csv", rows[::-1])).text_key.tolist()
+    again = open_source(table=write_table(tmp_path / "t.csv", rows[::-1])).text_key.tolist()
     assert again[::-1][:2] + again[::-1][3:6] == keys[:2] + keys[3:6]
+
+
+def test_sets_share_sentences_and_not_the_numbers_of_their_groups(tmp_path):
+    write_picture(tmp_path / "a.jpg", 1)
+    write_picture(tmp_path / "b.jpg", 2)
+
+    def opened(name, *cells):
+        rows = [
+            {"satellite": f"{picture}.jpg", "text": text, "text_group": group}
+            for picture, text, group in cells
+        ]
+        return open_source(table=write_table(tmp_path / name, rows))
+
+    # `red` is the second sentence of its place in one set, and the only one in the other.
+    first = opened("first.csv", ("a", "blue", ""), ("a", "red", ""), ("b", "green", "1"))
+    second = opened("second.csv", ("a", "red", ""), ("b", "white", "1"))
+
+    share_text_keys([first, second])
+
+    assert first.text_key[0] == second.text_key[0]
+    assert first.text_key[1] != second.text_key[1]
+    assert len({*first.text_key}) == len({*second.text_key}) == 2
 
 
 def test_cached_places_are_drawn_as_from_their_files(tiny_places, tmp_path):
