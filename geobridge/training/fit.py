@@ -550,7 +550,7 @@ def fit(config: TrainConfig, out: str | Path, console: Console | None = None) ->
     states = AtomicCheckpointIO(config.model_dump(mode="json"), MAY_CHANGE)
     state = states.read(folder / STATE) if (folder / STATE).exists() else None
     module = _build(config, folder, console, rank, world_size)
-    if _wants_standardizing(config, module):
+    if state is None and _wants_standardizing(config, module):
         console.print(
             "the weights are drawn, and such towers give all pictures nearly the same features: "
             "fit.standardize=true lets the loss leave chance sooner"
@@ -633,9 +633,10 @@ def _holds_other_things(folder: Path) -> bool:
 
 
 def _wants_standardizing(config: TrainConfig, module: FitModule) -> bool:
-    """Whether a run begins from drawn weights without the help that these need."""
-    drawn = config.model.init is None and module.model.config.image.source is None
-    return drawn and not config.fit.standardize
+    """Whether a run begins from drawn weights without the help that these need and may have."""
+    found = module.model.config
+    drawn = config.model.init is None and found.image.source is None
+    return drawn and found.weights != "shared" and not (config.fit.standardize or config.fit.ema)
 
 
 def _tell_other_start(

@@ -14,6 +14,7 @@ from geobridge.model.checkpoint import CONFIG, find_checkpoint
 from geobridge.model.config import ModelConfig, parse_config, read_config, read_preset
 from geobridge.model.geobridge import GeoBridge
 from geobridge.model.objective import LEAST_PLACES, Edge, ObjectiveConfig
+from geobridge.model.pretrained import resolve
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
 from geobridge.training.maps import MapSource
@@ -56,8 +57,12 @@ class Data:
 def start_config(config: TrainConfig) -> ModelConfig:
     """The configuration of the model that a run starts from, changed as it asks.
 
+    Pictures are prepared as a pretrained tower was trained, whatever the preset says.
+
     Raises:
-        ModelError: there is no such preset or checkpoint, or a changed setting does not fit.
+        ModelError: there is no such preset, checkpoint or pretrained tower, or a changed setting
+            does not fit.
+        TrainingError: pictures of a pretrained tower are to be prepared otherwise.
     """
     start = config.model
     before = (
@@ -70,7 +75,16 @@ def start_config(config: TrainConfig) -> ModelConfig:
     changed |= {"calibration": None, "provenance": None}
     if start.name:
         changed["name"] = start.name
-    return parse_config(changed, f"model.settings of {start.init or start.preset!r}")
+    wanted = parse_config(changed, f"model.settings of {start.init or start.preset!r}")
+    if start.init or not wanted.image.source:
+        return wanted
+    found, _ = resolve(wanted)
+    if "preprocess" in start.settings and found.preprocess != wanted.preprocess:
+        raise TrainingError(
+            f"model.settings.preprocess does not fit the pretrained tower {wanted.image.source}, "
+            f"whose pictures are prepared as it was trained: leave it out."
+        )
+    return found
 
 
 def start_model(config: TrainConfig, texts: Iterable[str]) -> GeoBridge:

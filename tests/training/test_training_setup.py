@@ -1,14 +1,17 @@
 """What a configuration asks for: the model it starts from, its sets, the edges they teach."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from training_stage import TRAIN, VAL, picture, tiny_run, write_picture, write_table
 
 from geobridge.errors import ModelError, PlacesError, TrainingError, WorldError
 from geobridge.model.geobridge import GeoBridge
+from geobridge.training.config import TrainConfig
 from geobridge.training.maps import MapSource
 from geobridge.training.parameters import ParametersConfig, select
 from geobridge.training.setup import (
@@ -516,3 +519,30 @@ def test_neighbours_are_not_looked_for_where_no_place_has_a_position(
     assert found(lost, kind="mined") == found(lost, kind="random") == []
     with pytest.raises(TrainingError, match=r"no place of .*table\.csv has a position"):
         found(lost)
+
+
+def test_pictures_of_a_pretrained_tower_are_prepared_as_it_was_trained(tiny_places, tmp_path):
+    tower = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+    )
+    transformers.ResNetModel(tower).save_pretrained(tmp_path)
+    seen = {"size": {"height": 40, "width": 40}, "do_resize": True, "do_normalize": True}
+    seen |= {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(seen))
+
+    def run(**settings):
+        image = {"source": str(tmp_path), "pooling": "gem", "norm": "batch"}
+        return TrainConfig(
+            model={"preset": "mini", "settings": {"image": image} | settings},
+            data={"train": [{"places": str(tiny_places)}]},
+            fit={"steps": 1},
+        )
+
+    found = start_config(run()).preprocess
+    assert {view: (item.height, item.width) for view, item in found.items()} == dict.fromkeys(
+        VIEWS, (40, 40)
+    )
+    assert found["drone"].mean == (0.5, 0.5, 0.5)
+    assert start_model(run(), TEXTS).config.preprocess == found
+    with pytest.raises(TrainingError, match="does not fit the pretrained tower"):
+        start_config(run(preprocess={"drone": {"height": 48, "width": 48}}))
