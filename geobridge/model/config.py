@@ -74,6 +74,13 @@ class Settings(BaseModel):
         refuse_unknown_keys(data, list(cls.model_fields), cls.__name__)
         return data
 
+    def differs(self, name: str) -> bool:
+        """Whether a key says something else than it says by default.
+
+        What would say nothing is refused by this, because a resolved configuration names every key.
+        """
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
 
 S = TypeVar("S", bound=Settings)
 

@@ -122,7 +122,7 @@ class ObjectiveConfig(Settings):
             "initial_bias": self.loss != "sigmoid" and f"loss {self.loss!r}",
         }
         for name, beside in idle.items():
-            if beside and getattr(self, name) != type(self).model_fields[name].default:
+            if beside and self.differs(name):
                 raise ValueError(f"{name} means nothing beside {beside}: leave one out")
         if self.false_negatives == "positive" and not (self.radius_m or (texts and self.same_text)):
             raise ValueError(

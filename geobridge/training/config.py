@@ -136,7 +136,7 @@ class SourceSettings(Settings):
     def _nothing_idle(self) -> Self:
         """What would say nothing is refused, unless it says what it says by default."""
         for name in _IDLE[self.kind]:
-            if getattr(self, name) != type(self).model_fields[name].default:
+            if self.differs(name):
                 raise ValueError(f"{name!r} means nothing beside {self.kind!r}: leave it out")
         return self
 
@@ -145,8 +145,8 @@ class SourceSettings(Settings):
         of_ground = LOOKS_AT_GROUND if self.look == "ground" else LOOKS_AT_VIEWS
         count = LOOKS_AT_MAPS if self.kind == "maps" else of_ground
         beside = "'maps'" if self.kind == "maps" else f"look {self.look!r}"
-        for name, field in LooksConfig.model_fields.items():
-            if name not in count and getattr(self.looks, name) != field.default:
+        for name in LooksConfig.model_fields:
+            if name not in count and self.looks.differs(name):
                 raise ValueError(f"looks.{name} means nothing beside {beside}: leave it out")
         return self
 
@@ -178,7 +178,7 @@ class DataSettings(Settings):
         """Validation sees all places of a set once and plainly; maps alone are looked at twice."""
         for source in self.validation:
             for name in ("per_batch", "looks")[: 1 if source.kind == "maps" else 2]:
-                if getattr(source, name) != SourceSettings.model_fields[name].default:
+                if source.differs(name):
                     which = source.places or source.table or "of maps"
                     raise ValueError(
                         f"{name} means nothing for the validation set {which}: leave it out"
@@ -332,8 +332,7 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _start_is_read(self) -> Self:
         """What describes drawn weights is refused beside trained ones."""
-        usual = ObjectiveConfig.model_fields["initial_temperature"].default
-        if self.model.init and self.objective.initial_temperature != usual:
+        if self.model.init and self.objective.differs("initial_temperature"):
             raise ValueError(
                 "objective.initial_temperature is of drawn weights, and the model of model.init "
                 "has its own: leave it out"

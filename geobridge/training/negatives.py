@@ -68,9 +68,7 @@ class NegativesConfig(Settings):
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> Self:
-        # Compared with the default, because a resolved configuration names everything.
-        usual = type(self).model_fields["refresh_epochs"].default
-        if self.kind != "mined" and self.refresh_epochs != usual:
+        if self.kind != "mined" and self.differs("refresh_epochs"):
             raise ValueError(
                 f"refresh_epochs means nothing beside kind {self.kind!r}, which mines nothing: "
                 f"leave it out"

@@ -13,7 +13,7 @@ from geobridge.imagery.preprocess import Preprocess
 from geobridge.model.checkpoint import CONFIG, find_checkpoint
 from geobridge.model.config import ModelConfig, parse_config, read_config, read_preset
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.objective import LEAST_PLACES, Edge, ObjectiveConfig
+from geobridge.model.objective import LEAST_PLACES, Edge
 from geobridge.model.pretrained import resolve
 from geobridge.model.tokens import train_tokenizer
 from geobridge.training.config import SourceSettings, TrainConfig, merge_settings
@@ -243,14 +243,13 @@ def check_edges(config: TrainConfig, data: Data, modalities: tuple[Modality, ...
     Raises:
         TrainingError: nothing can be learned, or an edge that the configuration names cannot.
     """
-    objective, usual = config.objective, ObjectiveConfig()
+    objective = config.objective
     taught = {
         edge: set(edge) <= set(modalities) and _most_in_a_batch(config, data, edge) >= LEAST_PLACES
         for edge in objective.edges()
     }
     idle = ["-".join(edge) for edge, has in taught.items() if not has]
-    # Compared with the default, because a resolved configuration names everything.
-    named = [name for name in _EDGE_KEYS if getattr(objective, name) != getattr(usual, name)]
+    named = [name for name in _EDGE_KEYS if objective.differs(name)]
     missing = [
         "-".join(edge)
         for edge, has in taught.items()
