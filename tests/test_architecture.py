@@ -12,6 +12,7 @@ PACKAGE = Path(geobridge.__file__).parent
 FLOORS = [
     "errors",
     "files",
+    "groups",
     "progress",
     "views",
     "geo",

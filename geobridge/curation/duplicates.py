@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geobridge.evaluation.pictures import look_of, near_pairs
+from geobridge.groups import leaders
 from geobridge.imagery.street import panorama_columns
 
 KEPT = -1
@@ -177,16 +178,7 @@ def same_pictures(looks: Sequence[NDArray[np.uint8] | None]) -> list[list[int]]:
         return []
     stacked = np.stack([look for look in looks if look is not None])
     groups: dict[int, list[int]] = {}
-    leader = list(range(len(rows)))
-    for first, second in near_pairs(stacked, np.arange(len(rows))):
-        low, high = sorted((_leader(leader, first), _leader(leader, second)))
-        leader[high] = low
-    for at, row in enumerate(rows):
-        groups.setdefault(_leader(leader, at), []).append(row)
+    found = leaders(len(rows), near_pairs(stacked, np.arange(len(rows))))
+    for leader, row in zip(found, rows, strict=True):
+        groups.setdefault(leader, []).append(row)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _leader(leader: list[int], row: int) -> int:
-    while leader[row] != row:
-        row = leader[row]
-    return row

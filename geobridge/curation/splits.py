@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from geobridge.geo.distance import METRES_A_DEGREE, distance_m
+from geobridge.groups import leaders
 from geobridge.model.config import Settings
 
 _LEAST_COS = 1e-3
@@ -102,19 +103,9 @@ def _groups(
     It is drawn from the group: a place that is added would rename a group that was named after
     its first place as often as one comes before it, and this one ever more rarely.
     """
-    leader = list(range(len(place_ids)))
-
-    def leader_of(row: int) -> int:
-        while leader[row] != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
-        return row
-
     rank = [(_chance("group", seed, name), name) for name in place_ids]
-    for first, second in zip(one.tolist(), other.tolist(), strict=True):
-        low, high = sorted((leader_of(first), leader_of(second)), key=rank.__getitem__)
-        leader[high] = low
-    return [place_ids[leader_of(row)] for row in range(len(place_ids))]
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    return [place_ids[row] for row in leaders(len(place_ids), pairs, rank.__getitem__)]
 
 
 def _blocks(lat: NDArray[np.float64], lon: NDArray[np.float64], block_m: float) -> list[str]:

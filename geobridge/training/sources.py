@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geobridge.errors import TrainingError
 from geobridge.geo.distance import check_position
+from geobridge.groups import leaders
 from geobridge.imagery.preprocess import Preprocess
 from geobridge.model.config import refuse_unknown_keys
 from geobridge.places.table import iter_places
@@ -571,22 +572,16 @@ def _text_keys(sets: Mapping[str, Sequence[Record]]) -> dict[str, NDArray[np.int
     Which of its sentences a place tells is drawn anew each time. So places of `a, b`, of `b, c` and
     of `c` alone have one key: no two places of different keys can ever tell the same.
     """
-    leaders: dict[str, str] = {}
-
-    def leader_of(label: str) -> str:
-        while (above := leaders.setdefault(label, label)) != label:
-            leaders[label] = leaders[above]  # halves the way for the next who asks
-            label = above
-        return label
-
     labels = {name: [_labels(name, record) for record in sets[name]] for name in sets}
-    for own in chain.from_iterable(labels.values()):
-        for first, second in pairwise(own):
-            # The least of all leads, so that a key does not hang on the order of the places.
-            lower, higher = sorted((leader_of(first), leader_of(second)))
-            leaders[higher] = lower
+    owners = list(chain.from_iterable(labels.values()))
+    words = list(dict.fromkeys(chain.from_iterable(owners)))
+    number = {label: index for index, label in enumerate(words)}
+    pairs = ((number[one], number[other]) for own in owners for one, other in pairwise(own))
+    # The least label leads, so that a key does not hang on the order of the places.
+    first = leaders(len(words), pairs, words.__getitem__)
     return {
-        name: np.array([_key(leader_of(own[0])) for own in labels[name]], np.int64) for name in sets
+        name: np.array([_key(words[first[number[own[0]]]]) for own in labels[name]], np.int64)
+        for name in sets
     }
 
 
