@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from adapt import MEASURES, adapted_to
+from adapt import adapted_to
 from planet import build_missing
 from real import SETS, Row, share, show
 
@@ -90,8 +90,7 @@ def main() -> None:
     for name in arguments.names.split(","):
         rows += planet(model, name, arguments.runs)
     for name in SETS:
-        found = real_rows(name, arguments.data, model)
-        rows += [row for row in found if row.measure in MEASURES]
+        rows += real_rows(name, arguments.data, model)
     adapted: list[Row] = []
     for name in ADAPTED if arguments.minutes else ():
         its_own = adapted_to(
