@@ -648,18 +648,19 @@ def _tell_other_start(
         TrainingError: it takes other pictures or words, or is built otherwise.
     """
     start = config.model.init or config.model.preset
-    before = (state["fit"].get("provenance") or {}).get("began_with")
+    origin = state["fit"].get("provenance") or {}
+    before = origin.get("began_with")
+    was = f"{start} {before}" if before else f"{start}"
     now = (module.model.config.provenance or {}).get("began_with")
     if state["fit"].get("settings", module.settings) != module.settings:
         raise TrainingError(
-            f"this run began with {start} {before or ''}, and {start} has other settings by now, "
-            f"which do not fit what was trained: bring the former one back, or name another folder "
-            f"to begin anew."
+            f"this run began with {was}, whose settings or vocabulary are others by now and do not "
+            f"fit what was trained: bring the former ones back, or begin anew in another folder."
         )
     if before != now and before and now:
         console.print(
-            f"this run began with {start} {before}, and {start} is {now} now: name another folder "
-            f"to begin with that"
+            f"this run began with {was}, and {start} is {now} now: name another folder to begin "
+            f"with that"
         )
 
 

@@ -5,6 +5,7 @@ the ground and later what the model itself confuses, as Sample4Geo does for its 
 et al., ICCV 2023, arXiv 2303.11851); here for every edge of the objective, text included.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,6 +120,12 @@ class Forbidden:
         own = torch.arange(len(self), device=device)
         near |= own[places, None] == own
         return near, near | (keys[places, None] == keys)
+
+    def digest(self) -> str:
+        """Stands for the places in their order: where they are and what they may tell."""
+        # To a metre: another machine may compute the last bits of a position differently.
+        parts = (self.lat.round(5), self.lon.round(5), self.text_key)
+        return hashlib.blake2b(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     @cached_property
     def _ground(self) -> Tensor:
@@ -527,18 +534,28 @@ class BatchOrder:
     def state_dict(self) -> dict[str, Any]:
         """What cannot be drawn again: the mined neighbours, int32 (N, K), and since which epoch."""
         mined = None if self._mined is None else torch.from_numpy(self._mined.copy())
-        return {"places": len(self._forbidden), "mined": mined, "mined_epoch": self._mined_epoch}
+        return {
+            "places": len(self._forbidden),
+            "digest": self._forbidden.digest(),
+            "mined": mined,
+            "mined_epoch": self._mined_epoch,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as the one that gave the state.
 
         Raises:
-            TrainingError: it came from a source of another size.
+            TrainingError: it came from a source of another size, or of other places.
         """
         if state["places"] != len(self._forbidden):
             raise TrainingError(
                 f"the run was started when {self._name} had {state['places']} places, and now it "
                 f"has {len(self._forbidden)}: restore the places, or start a new run."
+            )
+        if state.get("digest", self._forbidden.digest()) != self._forbidden.digest():
+            raise TrainingError(
+                f"the places of {self._name} lie elsewhere, tell something else or come in another "
+                f"order than when the run was started: restore them, or start a new run."
             )
         self._mined = None if state["mined"] is None else state["mined"].numpy().copy()
         self._mined_epoch = int(state["mined_epoch"])

@@ -289,7 +289,7 @@ def test_a_run_does_not_go_on_where_its_start_is_built_otherwise_by_now(tiny_con
     wider = tiny_config(model={"settings": {"weights": "aerial"}})
     start_model(wider, SENTENCES).save(start)
 
-    with pytest.raises(TrainingError, match="has other settings by now, which do not fit what"):
+    with pytest.raises(TrainingError, match="whose settings or vocabulary are others by now"):
         fit(going_on, tmp_path / "run")
 
 

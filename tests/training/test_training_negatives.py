@@ -690,6 +690,12 @@ def test_a_run_that_mined_nothing_goes_on_too():
 def test_a_state_of_other_places_is_refused():
     with pytest.raises(TrainingError, match="the road had 50 places, and now it has 60"):
         order_of(60).load_state_dict(order_of(50).state_dict())
+    # The same places in another order.
+    road = Road(50)
+    turned = Forbidden(road.lat[::-1].copy(), road.lon[::-1].copy(), road.text_key, 50.0)
+    state = order_of(50).state_dict() | {"digest": turned.digest()}
+    with pytest.raises(TrainingError, match="places of the road lie elsewhere, tell something e"):
+        order_of(50).load_state_dict(state)
 
 
 def test_a_source_smaller_than_its_batch_is_refused():
