@@ -146,7 +146,7 @@ def select(model: GeoBridge, config: ParametersConfig, seed: int = 0) -> None:
             f"{config.train!r}, freeze {list(config.freeze)}): freeze less, or train more."
         )
     if config.gradient_checkpointing:
-        for tower in _towers(model).values():
+        for tower in towers_of(model).values():
             _recompute_blocks(tower)
 
 
@@ -209,7 +209,7 @@ def merged(model: GeoBridge) -> GeoBridge:
     without `peft`. Embeddings are those of the model up to rounding.
     """
     model = copy.deepcopy(model)
-    for tower in _towers(model).values():
+    for tower in towers_of(model).values():
         for block in blocks(tower):
             vars(block).pop("forward", None)
         if hasattr(tower.trunk, "peft_config"):
@@ -220,7 +220,7 @@ def merged(model: GeoBridge) -> GeoBridge:
 # ---- reading a model -----------------------------------------------------------------------------
 
 
-def _towers(model: GeoBridge) -> dict[str, ImageTower | TextTower]:
+def towers_of(model: GeoBridge) -> dict[str, ImageTower | TextTower]:
     """Towers by the prefix of their parameters' names."""
     found = {f"trunks.{key}": cast(ImageTower, trunk) for key, trunk in model.trunks.items()}
     return {**found, "text": model.text} if model.text else {**found}
@@ -236,7 +236,7 @@ def _modalities(model: GeoBridge, tower: str) -> tuple[Modality, ...]:
 def _layout(model: GeoBridge) -> dict[str, _Spot]:
     """Where each parameter is, by name."""
     spots = {name: _outside_towers(name) for name, _ in model.named_parameters()}
-    for prefix, tower in _towers(model).items():
+    for prefix, tower in towers_of(model).items():
         spots.update((f"{prefix}.trunk.{name}", spot) for name, spot in _inside(prefix, tower))
     return spots
 
@@ -283,7 +283,7 @@ def _frozen_towers(model: GeoBridge, freeze: tuple[Modality, ...]) -> set[str]:
                 f"{', '.join(model.modalities)}: leave {modality} out of freeze."
             )
     frozen = set()
-    for tower in _towers(model):
+    for tower in towers_of(model):
         users = _modalities(model, tower)
         learning = [modality for modality in users if modality not in freeze]
         if not learning:
@@ -302,7 +302,7 @@ def _check_train(model: GeoBridge, config: ParametersConfig, frozen: set[str]) -
             f"model {model.name!r} has no adapters of views to train, its weights are "
             f"{model.config.weights!r}: train 'heads', or build a model with weights 'adapter'."
         )
-    for prefix, tower in _towers(model).items():
+    for prefix, tower in towers_of(model).items():
         count = len(blocks(tower))
         if prefix not in frozen and config.last_layers is not None and config.last_layers > count:
             users = ", ".join(_modalities(model, prefix))
@@ -339,7 +339,7 @@ def _inject(
         import peft
     except ImportError as error:
         raise MissingExtraError("LoRA", "peft", "train") from error
-    towers = [tower for prefix, tower in _towers(model).items() if prefix not in frozen]
+    towers = [tower for prefix, tower in towers_of(model).items() if prefix not in frozen]
     if not towers:
         raise TrainingError(
             f"lora has no layer to adapt in model {model.name!r}, all its towers are frozen: "

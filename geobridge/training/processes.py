@@ -23,10 +23,9 @@ from torch.optim import Optimizer
 
 from geobridge.errors import MissingExtraError, TrainingError
 from geobridge.model.geobridge import GeoBridge
-from geobridge.model.towers import ImageTower, TextTower
 from geobridge.training.batch import Batch
 from geobridge.training.config import FitSettings
-from geobridge.training.parameters import blocks
+from geobridge.training.parameters import blocks, towers_of
 from geobridge.views import MODALITIES, Modality
 
 try:
@@ -169,7 +168,7 @@ class Shards:
         for parameter in model.parameters():  # convolutions may lie with their channels last
             parameter.data = parameter.data.contiguous()
         mesh = init_device_mesh(model.device.type, (dist.get_world_size(),))
-        for tower in _towers(model):
+        for tower in towers_of(model).values():
             rest = set(tower.parameters())
             for block in blocks(tower):
                 rest -= set(block.parameters())
@@ -326,11 +325,6 @@ def _as(parameter: nn.Parameter, value: Any) -> Any:
     return distribute_tensor(
         value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
     )
-
-
-def _towers(model: GeoBridge) -> list[ImageTower | TextTower]:
-    texts = [model.text] if model.text else []
-    return [*(cast(ImageTower, trunk) for trunk in model.trunks.values()), *texts]
 
 
 def _refuse_batch_norm(model: GeoBridge) -> None:
